@@ -1,0 +1,340 @@
+//! The Centrifuge protocol, JSON over WebSocket.
+
+use std::hash::{BuildHasher, RandomState};
+
+use fanfare_wire::ws::{self, Decoder, Limits, Opcode, Role, handshake};
+use serde::Deserialize;
+use serde_json::json;
+use serde_json::value::RawValue;
+
+use super::dialect::{Dialect, Event, ProtocolError};
+
+/// What is taken from a server in one message.
+const LIMITS: Limits = Limits {
+    message_bytes_max: 1 << 20,
+    fragments_max: 64,
+};
+
+const PATH: &str = "/connection/websocket";
+
+/// The server asks for nothing but that there is a host.
+const HOST: &str = "fanfare";
+
+const CONNECT: u32 = 1;
+const SUBSCRIBE: u32 = 2;
+
+/// A connection of the Centrifuge protocol.
+#[derive(Debug)]
+pub(super) enum Centrifuge {
+    /// The answer to the upgrade is not complete.
+    Opening(Box<Opening>),
+    Open(Decoder),
+}
+
+/// What is kept until the WebSocket is open.
+#[derive(Debug)]
+pub(super) struct Opening {
+    key: String,
+    token: String,
+    head: Vec<u8>,
+}
+
+/// Publications that were parsed lately.
+///
+/// Members of a room are sent the same bytes, so most messages were parsed for another member a moment ago: comparing is
+/// exact, and ten times as fast as a JSON parser, whose time would otherwise be most of a swarm's.
+#[derive(Debug)]
+pub(super) struct Parsed {
+    recent: Vec<Option<Recent>>,
+    hasher: RandomState,
+}
+
+#[derive(Debug)]
+struct Recent {
+    text: Box<str>,
+    offset: Option<u64>,
+    /// Where in the text the data is.
+    data: std::ops::Range<usize>,
+}
+
+/// Publications that are remembered; members of one ring are rarely further apart.
+const RECENT: usize = 256;
+
+/// Bytes at the end of a push that tell one from another: the offset is there.
+const TELLING_BYTES: usize = 24;
+
+impl Default for Parsed {
+    fn default() -> Self {
+        Self {
+            recent: (0..RECENT).map(|_| None).collect(),
+            hasher: RandomState::new(),
+        }
+    }
+}
+
+impl Dialect for Centrifuge {
+    type Shared = Parsed;
+
+    fn open(out: &mut Vec<u8>, token: &str) -> Self {
+        let key = handshake::client_key(fastrand::u128(..).to_le_bytes());
+        handshake::write_client_handshake(out, HOST, PATH, &key, None);
+        Self::Opening(Box::new(Opening {
+            key,
+            token: token.to_owned(),
+            head: Vec::new(),
+        }))
+    }
+
+    fn subscribe(&mut self, out: &mut Vec<u8>, room: &str) {
+        write(
+            out,
+            &json!({"id": SUBSCRIBE, "subscribe": {"channel": room}}).to_string(),
+        );
+    }
+
+    fn pong(&mut self, out: &mut Vec<u8>) {
+        write(out, "{}");
+    }
+
+    fn feed(
+        &mut self,
+        parsed: &mut Parsed,
+        input: &mut [u8],
+        out: &mut Vec<u8>,
+        on_event: &mut impl FnMut(Event<'_>),
+    ) -> Result<(), ProtocolError> {
+        match self {
+            Self::Open(decoder) => messages(decoder, parsed, input, out, on_event),
+            Self::Opening(opening) => {
+                opening.head.extend_from_slice(input);
+                let checked = handshake::check_response(&opening.head, &opening.key, None)
+                    .map_err(|error| ProtocolError::Handshake(error.to_string()))?;
+                let Some(head_bytes) = checked else {
+                    return Ok(());
+                };
+                let hello =
+                    json!({"id": CONNECT, "connect": {"token": opening.token, "name": "swarm"}});
+                write(out, &hello.to_string());
+                let mut rest = opening.head.split_off(head_bytes);
+                let mut decoder = Decoder::new(Role::Client);
+                let result = messages(&mut decoder, parsed, &mut rest, out, on_event);
+                *self = Self::Open(decoder);
+                result
+            }
+        }
+    }
+}
+
+fn write(out: &mut Vec<u8>, text: &str) {
+    let mask = fastrand::u32(..).to_le_bytes();
+    ws::write_masked_frame(out, Opcode::Text, text.as_bytes(), mask);
+}
+
+fn messages(
+    decoder: &mut Decoder,
+    parsed: &mut Parsed,
+    mut input: &mut [u8],
+    out: &mut Vec<u8>,
+    on_event: &mut impl FnMut(Event<'_>),
+) -> Result<(), ProtocolError> {
+    while !input.is_empty() {
+        let (taken, event) = decoder.next(input, &LIMITS)?;
+        match event {
+            Some(ws::Event::Text(text)) => {
+                for line in text.lines().filter(|line| !line.is_empty()) {
+                    reply(parsed, line, on_event)?;
+                }
+            }
+            Some(ws::Event::Ping(payload)) => {
+                let mask = fastrand::u32(..).to_le_bytes();
+                ws::write_masked_frame(out, Opcode::Pong, payload, mask);
+            }
+            Some(ws::Event::Close(close)) => on_event(Event::Disconnected {
+                code: close.map(|close| close.code),
+            }),
+            Some(ws::Event::Binary(_)) => {
+                return Err(ProtocolError::Reply("a binary message".to_owned()));
+            }
+            Some(ws::Event::Pong(_)) | None => {}
+        }
+        input = &mut input[taken..];
+    }
+    Ok(())
+}
+
+#[derive(Deserialize)]
+struct Reply<'a> {
+    id: Option<u32>,
+    #[serde(borrow)]
+    push: Option<Push<'a>>,
+    subscribe: Option<Subscribed>,
+    error: Option<Code>,
+}
+
+#[derive(Deserialize)]
+struct Push<'a> {
+    #[serde(borrow, rename = "pub")]
+    publication: Option<Publication<'a>>,
+    unsubscribe: Option<Code>,
+    disconnect: Option<Code>,
+}
+
+#[derive(Deserialize)]
+struct Publication<'a> {
+    #[serde(borrow)]
+    data: &'a RawValue,
+    offset: Option<u64>,
+}
+
+#[derive(Deserialize)]
+struct Subscribed {
+    #[serde(default)]
+    recoverable: bool,
+    #[serde(default)]
+    offset: u64,
+}
+
+#[derive(Deserialize)]
+struct Code {
+    code: u16,
+}
+
+fn reply(
+    parsed: &mut Parsed,
+    line: &str,
+    on_event: &mut impl FnMut(Event<'_>),
+) -> Result<(), ProtocolError> {
+    let tail = &line.as_bytes()[line.len().saturating_sub(TELLING_BYTES)..];
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "any bits of a hash will do"
+    )]
+    let place = parsed.hasher.hash_one(tail) as usize % RECENT;
+    if let Some(recent) = &parsed.recent[place]
+        && *recent.text == *line
+    {
+        on_event(Event::Publication {
+            offset: recent.offset,
+            data: recent.text[recent.data.clone()].as_bytes(),
+        });
+        return Ok(());
+    }
+    let read: Reply<'_> = serde_json::from_str(line)
+        .map_err(|error| ProtocolError::Reply(format!("{error}: {line}")))?;
+    if let Some(publication) = read
+        .push
+        .as_ref()
+        .and_then(|push| push.publication.as_ref())
+    {
+        let data = publication.data.get();
+        on_event(Event::Publication {
+            offset: publication.offset,
+            data: data.as_bytes(),
+        });
+        // A raw value is a part of the text it was read from.
+        if let Some(start) = line.find(data) {
+            parsed.recent[place] = Some(Recent {
+                text: line.into(),
+                offset: publication.offset,
+                data: start..start + data.len(),
+            });
+        }
+        return Ok(());
+    }
+    if let Some(event) = event(&read) {
+        on_event(event);
+    }
+    Ok(())
+}
+
+fn event(reply: &Reply<'_>) -> Option<Event<'static>> {
+    if let Some(push) = &reply.push {
+        return match (&push.unsubscribe, &push.disconnect) {
+            (Some(code), _) => Some(Event::Unsubscribed { code: code.code }),
+            (None, Some(code)) => Some(Event::Disconnected {
+                code: Some(code.code),
+            }),
+            // Joins, leaves and messages outside of rooms.
+            (None, None) => None,
+        };
+    }
+    if let Some(error) = &reply.error {
+        return Some(Event::Refused { code: error.code });
+    }
+    match reply.id {
+        // A reply of nothing is a ping.
+        None => Some(Event::Ping),
+        Some(CONNECT) => Some(Event::Welcomed),
+        Some(_) => reply
+            .subscribe
+            .as_ref()
+            .map(|subscribed| Event::Subscribed {
+                offset: Some(subscribed.offset).filter(|_| subscribed.recoverable),
+            }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn events(stream: &[u8], step: usize) -> Vec<String> {
+        let mut events = Vec::new();
+        let mut member = Centrifuge::Open(Decoder::new(Role::Client));
+        let mut parsed = Parsed::default();
+        // Twice: the second time the publications are known.
+        for _ in 0..2 {
+            for piece in stream.to_vec().chunks_mut(step) {
+                member
+                    .feed(&mut parsed, piece, &mut Vec::new(), &mut |event| {
+                        events.push(format!("{event:?}"));
+                    })
+                    .expect("the protocol");
+            }
+        }
+        events
+    }
+
+    #[test]
+    fn events_do_not_depend_on_how_the_bytes_are_cut_nor_on_what_is_remembered() {
+        let mut stream = Vec::new();
+        for text in [
+            r#"{"id":1,"connect":{"client":"c","ping":25,"pong":true}}"#,
+            r#"{"id":2,"subscribe":{"recoverable":true,"epoch":"7","offset":41}}"#,
+            r#"{"push":{"channel":"1","pub":{"data":1,"offset":42}}}"#,
+            "{}",
+            "{\"push\":{\"channel\":\"r\",\"pub\":{\"data\":[2],\"offset\":43}}}\n{\"push\":{\"channel\":\"r\",\"unsubscribe\":{\"code\":2500}}}",
+            r#"{"id":2,"error":{"code":103,"message":"permission denied"}}"#,
+        ] {
+            ws::write_frame(&mut stream, Opcode::Text, text.as_bytes());
+        }
+        let once = [
+            Event::Welcomed,
+            Event::Subscribed { offset: Some(41) },
+            Event::Publication {
+                offset: Some(42),
+                data: b"1",
+            },
+            Event::Ping,
+            Event::Publication {
+                offset: Some(43),
+                data: b"[2]",
+            },
+            Event::Unsubscribed { code: 2500 },
+            Event::Refused { code: 103 },
+        ]
+        .map(|event| format!("{event:?}"));
+        let expected = [once.clone(), once].concat();
+        for step in 1..=stream.len() {
+            assert_eq!(events(&stream, step), expected, "by {step}");
+        }
+    }
+
+    #[test]
+    fn a_close_gives_its_code() {
+        let mut stream = Vec::new();
+        ws::write_close(&mut stream, 3008, "slow");
+        let event = Event::Disconnected { code: Some(3008) };
+        assert_eq!(events(&stream, 100), [format!("{event:?}")]);
+    }
+}

@@ -1,0 +1,95 @@
+//! What a member speaks, behind one trait: bytes out for what it wants, events for the bytes that come.
+
+use fanfare_wire::{native, ws};
+use thiserror::Error;
+
+/// One connection's end of a protocol.
+///
+/// A member opens, is welcomed, subscribes to its room, and listens. The swarm knows these steps; the dialect knows
+/// their bytes.
+pub trait Dialect: Sized + Send {
+    /// What the connections of one ring share, such as what has been parsed before.
+    type Shared: Default;
+
+    /// A new connection: appends what a client sends first. The token is empty for an anonymous one.
+    fn open(out: &mut Vec<u8>, token: &str) -> Self;
+
+    /// Appends the wish to join the room; sent after [`Event::Welcomed`].
+    fn subscribe(&mut self, out: &mut Vec<u8>, room: &str);
+
+    /// Appends the answer to [`Event::Ping`].
+    fn pong(&mut self, out: &mut Vec<u8>);
+
+    /// Reads what was received, in whichever pieces, and says what it means. What the protocol wants answered
+    /// below the level of events is appended to `out`.
+    ///
+    /// # Errors
+    /// What came is not of this protocol; the connection is to be given up.
+    fn feed(
+        &mut self,
+        shared: &mut Self::Shared,
+        input: &mut [u8],
+        out: &mut Vec<u8>,
+        on_event: &mut impl FnMut(Event<'_>),
+    ) -> Result<(), ProtocolError>;
+}
+
+/// What a server says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Event<'a> {
+    /// The member may subscribe.
+    Welcomed,
+    /// The member is in its room.
+    Subscribed {
+        /// Offset of the last publication before those that follow, where the protocol says.
+        offset: Option<u64>,
+    },
+    /// Something was published in the room.
+    Publication {
+        /// Its number in the room, where the protocol says.
+        offset: Option<u64>,
+        /// The payload.
+        data: &'a [u8],
+    },
+    /// The server skipped publications for this member, and says which.
+    Gap {
+        /// Offset of the first.
+        from: u64,
+        /// Offset of the last.
+        to: u64,
+    },
+    /// The server took the member out of the room.
+    Unsubscribed {
+        /// Why; 2500 and above ask to subscribe again.
+        code: u16,
+    },
+    /// The server wants to know whether the member lives.
+    Ping,
+    /// A request was refused.
+    Refused {
+        /// Why.
+        code: u16,
+    },
+    /// The server ends the connection.
+    Disconnected {
+        /// Why; `None` when it gave no code.
+        code: Option<u16>,
+    },
+}
+
+/// Why what a server sent cannot be understood.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum ProtocolError {
+    /// The server did not upgrade to WebSocket.
+    #[error("the server did not open a WebSocket: {0}")]
+    Handshake(String),
+    /// The WebSocket framing is broken.
+    #[error("broken WebSocket framing: {0}")]
+    WebSocket(#[from] ws::Error),
+    /// The native framing is broken.
+    #[error("broken native framing: {0}")]
+    Native(#[from] native::Error),
+    /// Text that is not a reply or a push of the Centrifuge protocol.
+    #[error("not a reply: {0}")]
+    Reply(String),
+}

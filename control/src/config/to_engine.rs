@@ -1,0 +1,74 @@
+//! From settings to what the engine is started with.
+
+use fanfare_engine::{EngineConfig, Limits, Namespaces, RoomOptions};
+
+use super::settings::{LimitSettings, RoomSettings, Settings};
+
+impl Settings {
+    /// The engine's part of the settings.
+    pub(crate) fn to_engine(&self) -> EngineConfig {
+        let defaults = EngineConfig::default();
+        EngineConfig {
+            client_addrs: self.client.addresses.clone(),
+            shards: self.engine.shards.number().unwrap_or(defaults.shards),
+            connections_per_shard_max: self.engine.connections_per_shard_max.number(),
+            pin_threads: self.engine.pin_threads,
+            receive_buffers: self.engine.receive_buffers,
+            receive_buffer_bytes: self.engine.receive_buffer_bytes,
+            inbox_entries: usize::try_from(self.engine.inbox_entries).unwrap_or(usize::MAX),
+            limits: limits(&self.limits),
+            namespaces: Namespaces {
+                default: room_options(&self.rooms),
+                named: self
+                    .namespaces
+                    .iter()
+                    .map(|(name, room)| (name.as_str().into(), room_options(room)))
+                    .collect(),
+            },
+            allowed_origins: self
+                .client
+                .allowed_origins
+                .iter()
+                .map(|origin| origin.as_str().into())
+                .collect(),
+            allow_anonymous: self.client.allow_anonymous,
+        }
+    }
+}
+
+fn limits(limits: &LimitSettings) -> Limits {
+    Limits {
+        message_bytes_max: limits.message_bytes_max,
+        fragments_max: limits.fragments_max,
+        handshake_timeout: limits.handshake_timeout.0,
+        ping_interval: limits.ping_interval.0,
+        pong_timeout: limits.pong_timeout.0,
+        close_timeout: limits.close_timeout.0,
+        message_timeout: limits.message_timeout.0,
+        rooms_per_connection_max: limits.rooms_per_connection_max,
+        room_name_bytes_max: limits.room_name_bytes_max,
+        user_name_bytes_max: limits.user_name_bytes_max,
+        connections_per_user_max: limits.connections_per_user_max,
+        rooms_per_shard_max: limits.rooms_per_shard_max,
+        direct_bytes_max: limits.direct_bytes_max,
+        direct_bytes_per_shard_max: limits.direct_bytes_per_shard_max,
+        requests_in_flight_max: limits.requests_in_flight_max,
+        unsent_bytes_max: limits.unsent_bytes_max,
+    }
+}
+
+fn room_options(room: &RoomSettings) -> RoomOptions {
+    RoomOptions {
+        history_size: room.history_size,
+        history_ttl: room.history_ttl.0,
+        history_bytes_max: room.history_bytes_max,
+        presence: room.presence,
+        join_leave: room.join_leave,
+        subscribe: room.subscribe,
+        publish: room.publish,
+        presence_access: room.presence_access,
+        history_access: room.history_access,
+        slow_policy: room.slow_policy,
+        lane_bytes_max: room.lane_bytes_max,
+    }
+}

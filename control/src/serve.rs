@@ -1,0 +1,202 @@
+//! `fanfare serve`: starts the engine and the control API, and waits to be told to stop.
+
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use fanfare_engine::{Engine, EngineConfig, StartError};
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+use crate::api::{self, ApiLimits, App, ConnectionLimits, EngineHandle};
+use crate::api_keys::ApiKeys;
+use crate::banner::Banner;
+use crate::cli::{Common, ServeArgs};
+use crate::config::{self, Loaded, Secret, Settings};
+use crate::exit::Failure;
+use crate::metrics::Metrics;
+use crate::tokens::{KeySet, TokenAuthority};
+use crate::{drain, logging, secrets};
+
+/// After the drain, for the control API's last answers to be sent.
+const API_GRACE: Duration = Duration::from_secs(1);
+
+/// Serves until a signal ends it.
+pub(crate) fn run(common: &Common, args: &ServeArgs) -> Result<(), Failure> {
+    let loaded = config::from_command_line(common)?;
+    let settings = &loaded.settings;
+    logging::start(settings)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::os(format!("cannot start the control API's runtime: {error}")))?;
+    // Before anything is started: from here on a stop is an orderly one, and a hang-up is none.
+    let signals = {
+        let _context = runtime.enter();
+        drain::Signals::listen()?
+    };
+    let trust = Trust::establish(&loaded)?;
+    // Before the engine, whose start takes longer: of two servers on one machine the second should fail here.
+    let listener = bind(settings.api.address)?;
+    let api_address = listener.local_addr().map_err(Failure::os)?;
+    let authority = TokenAuthority::new(trust.token_keys, trust.api_keys.clone(), &settings.token);
+    let engine_config = settings.to_engine();
+    let engine =
+        Engine::start(engine_config.clone(), Arc::new(authority)).map_err(|error| match error {
+            StartError::Config(_) => Failure::config(error),
+            StartError::Ring(_) | StartError::Listen(_) | StartError::Os { .. } => {
+                Failure::os(error)
+            }
+        })?;
+    log_start(&engine_config, &engine, api_address, loaded.file.as_deref());
+    let app = Arc::new(App {
+        handle: EngineHandle(engine.handle()),
+        keys: trust.api_keys.clone(),
+        limits: ApiLimits::new(settings),
+        metrics: Metrics::new(EngineHandle(engine.handle())),
+        started: Instant::now(),
+        uid: run_id()?,
+        node: node_name(engine.client_addrs()),
+    });
+    if !args.quiet {
+        Banner {
+            settings,
+            client_addresses: engine.client_addrs(),
+            api_address,
+            api_keys: &trust.api_keys,
+            generated: trust.generated.as_ref(),
+        }
+        .print()?;
+    }
+    let limits = ConnectionLimits {
+        connections_max: settings.api.connections_max,
+        head_timeout: settings.api.head_timeout.0,
+        write_timeout: settings.api.request_timeout.0,
+    };
+    runtime.block_on(async {
+        let listener = tokio::net::TcpListener::from_std(listener).map_err(Failure::os)?;
+        let (stop, stopping) = watch::channel(false);
+        let serving = tokio::spawn(api::serve(listener, api::router(app), limits, stopping));
+        // The API goes on during the drain: monitors watch it, and publications still reach who is there.
+        let drained = drain::run(signals, engine, settings.shutdown.drain_window.0).await;
+        stop.send_replace(true);
+        if timeout(API_GRACE, serving).await.is_err() {
+            tracing::warn!("connections to the control API were cut");
+        }
+        drained
+    })
+}
+
+/// Whom the server believes.
+struct Trust {
+    api_keys: ApiKeys,
+    token_keys: KeySet,
+    /// What is not configured, if anything is not.
+    generated: Option<Generated>,
+}
+
+/// Secrets that were made here and are in use.
+#[derive(Debug)]
+pub(crate) struct Generated {
+    pub(crate) file: PathBuf,
+    pub(crate) api_key: bool,
+    pub(crate) token_secret: bool,
+}
+
+impl Trust {
+    /// Takes what is configured, and generates what is not.
+    fn establish(loaded: &Loaded) -> Result<Self, Failure> {
+        let settings = &loaded.settings;
+        let api_keys = configured_api_keys(settings)?;
+        let token_keys = configured_token_keys(loaded)?;
+        let data_dir = &settings.data_dir;
+        let generated = Generated {
+            file: secrets::path(data_dir),
+            api_key: api_keys.is_none(),
+            token_secret: token_keys.is_empty(),
+        };
+        if !generated.api_key && !generated.token_secret {
+            return Ok(Self {
+                api_keys: api_keys.unwrap_or_default(),
+                token_keys,
+                generated: None,
+            });
+        }
+        let made = secrets::read_or_create(data_dir)?;
+        let token_keys = match generated.token_secret {
+            true => KeySet::hmac(&made.token_hmac_secret).map_err(Failure::config)?,
+            false => token_keys,
+        };
+        Ok(Self {
+            api_keys: api_keys.unwrap_or_else(|| ApiKeys::new(vec![made.api_key])),
+            token_keys,
+            generated: Some(generated),
+        })
+    }
+}
+
+/// The token keys of the configuration. A complaint says where to look.
+pub(crate) fn configured_token_keys(loaded: &Loaded) -> Result<KeySet, Failure> {
+    KeySet::configured(&loaded.settings.token).map_err(|error| {
+        let place = loaded.origins.of(&format!("token.{}", error.setting()));
+        Failure::config(format!("{place}: {error}"))
+    })
+}
+
+/// The API keys of the configuration, if it names any.
+pub(crate) fn configured_api_keys(settings: &Settings) -> Result<Option<ApiKeys>, Failure> {
+    if let Some(path) = &settings.api.key_file {
+        return ApiKeys::from_file(path).map(Some);
+    }
+    let keys: Vec<Secret> = settings.api.keys.clone();
+    Ok((!keys.is_empty()).then(|| ApiKeys::new(keys)))
+}
+
+fn bind(address: SocketAddr) -> Result<TcpListener, Failure> {
+    let explain = |error: std::io::Error| {
+        Failure::os(format!(
+            "cannot listen on {address} for the control API: {error}. Another server may run there; \
+             choose another api.address, for example FANFARE__API__ADDRESS=127.0.0.1:9001"
+        ))
+    };
+    let listener = TcpListener::bind(address).map_err(explain)?;
+    listener.set_nonblocking(true).map_err(explain)?;
+    Ok(listener)
+}
+
+/// The one line that says what runs here.
+fn log_start(config: &EngineConfig, engine: &Engine, api: SocketAddr, file: Option<&Path>) {
+    let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        kernel = kernel.trim(),
+        shards = config.shards,
+        clients = ?engine.client_addrs(),
+        %api,
+        config = %file.map_or_else(|| "none".to_owned(), |file| file.display().to_string()),
+        message_bytes_max = config.limits.message_bytes_max,
+        connections_per_user_max = config.limits.connections_per_user_max,
+        rooms_per_connection_max = config.limits.rooms_per_connection_max,
+        namespaces = config.namespaces.named.len(),
+        allow_anonymous = config.allow_anonymous,
+        "started"
+    );
+    if !api.ip().is_loopback() {
+        tracing::warn!(%api, "the control API is plain HTTP on an address others may reach: put TLS in front of it");
+    }
+}
+
+/// Tells this run of the server from every other.
+fn run_id() -> Result<String, Failure> {
+    getrandom::u64()
+        .map(|id| format!("{id:016x}"))
+        .map_err(|error| Failure::os(format!("the kernel gives no random bytes: {error}")))
+}
+
+/// Host and port, which is what tells one server from another.
+fn node_name(client_addresses: &[SocketAddr]) -> String {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let port = client_addresses.first().map_or(0, SocketAddr::port);
+    format!("{}:{port}", host.trim())
+}

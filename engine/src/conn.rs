@@ -1,0 +1,367 @@
+//! A connection: what is kept for each of a million. Every byte here is a megabyte there.
+
+use std::num::NonZeroU32;
+
+use smallvec::SmallVec;
+
+use crate::authority::{Capability, Grant, Rights};
+use crate::encoding::Encoding;
+use crate::ids::{ConnRef, ShardId};
+use crate::message::Join;
+use crate::room::Room;
+use crate::session::{Session, Voice};
+use crate::slab::Key;
+
+/// One client connection.
+#[derive(Debug)]
+pub(crate) struct Conn {
+    pub(crate) phase: Phase,
+    pub(crate) flow: Flow,
+    /// The batch of sends it was last part of: one send per socket and batch.
+    pub(crate) batch: u32,
+    /// Operations of the ring that will still complete for it.
+    pub(crate) in_ring: InRing,
+    pub(crate) session: Session,
+    pub(crate) voice: Voice,
+    /// Set once it is authenticated.
+    pub(crate) identity: Option<Box<Identity>>,
+    /// Its place in the lane of everyone; `NOWHERE` before it is authenticated.
+    pub(crate) everyone: u32,
+    /// Most connections are in one room: that one lies inside.
+    pub(crate) rooms: SmallVec<[Membership; 1]>,
+    /// Output for it alone that the socket did not take. `None` when all is sent.
+    pub(crate) unsent: Option<Box<Vec<u8>>>,
+    /// Requests between shards that it waits for.
+    pub(crate) requests: u16,
+    pub(crate) awaits_pong: bool,
+    /// When the message that is partial made its last progress, in seconds since the engine started.
+    pub(crate) partial_since_s: Option<NonZeroU32>,
+}
+
+/// No place in a lane.
+pub(crate) const NOWHERE: u32 = u32::MAX;
+
+/// The life of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// It has until its timer to authenticate.
+    Handshake,
+    /// Authenticated.
+    Open,
+    /// It was told to go: input is discarded, output is still flushed.
+    Finishing,
+    /// All is sent and FIN too: waiting for the peer's, until the timer.
+    Lingering,
+    /// Waiting for the ring to let go of it.
+    Closing,
+}
+
+/// Operations in flight on a connection's slot.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct InRing {
+    pub(crate) receive: bool,
+    pub(crate) poll: bool,
+    pub(crate) shutdown: bool,
+    /// Its receive ended for want of buffers, and will be armed again when there are some.
+    pub(crate) starved: bool,
+}
+
+impl InRing {
+    pub(crate) const fn is_empty(self) -> bool {
+        !self.receive && !self.poll && !self.shutdown
+    }
+}
+
+/// Whether a socket takes output, and from where it has to go on if it did not take a send whole: no other
+/// source may write before that one has reached the end of a frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Flow {
+    Clear,
+    /// Waiting for the socket to become writable.
+    Stalled(Source),
+    /// It is; the source has the next send.
+    Resuming(Source),
+}
+
+/// Where output comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// Its own unsent output.
+    Direct,
+    /// The lane of a room.
+    Lane(Key<Room>),
+}
+
+/// A connection's place in a room.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Membership {
+    pub(crate) room: Key<Room>,
+    pub(crate) state: MembershipState,
+    /// Unix seconds at which a subscription token ends; 0: it does not.
+    pub(crate) expires_at: u32,
+    /// Rights granted by a subscription token.
+    pub(crate) rights: Rights,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum MembershipState {
+    /// Asked of the home under this number, which the shard gives out: a client may repeat its own.
+    Joining { join: u32 },
+    /// The place in the lane.
+    Member { place: u32 },
+}
+
+/// Who a connection is.
+#[derive(Debug)]
+pub(crate) struct Identity {
+    pub(crate) user: Box<str>,
+    /// The random half of its client id.
+    pub(crate) nonce: u64,
+    /// What few tokens bring, apart, so that the others do not pay for it.
+    extras: Option<Box<Extras>>,
+    /// Unix seconds; 0: never.
+    pub(crate) expires_at: u32,
+    pub(crate) encoding: Encoding,
+    pub(crate) is_service: bool,
+}
+
+#[derive(Debug)]
+struct Extras {
+    info: Option<Box<str>>,
+    capabilities: Box<[Capability]>,
+}
+
+impl Identity {
+    /// What a token grants to a client of this encoding.
+    pub(crate) fn new(grant: Grant, encoding: Encoding, nonce: u64) -> Self {
+        let mut identity = Self {
+            user: grant.user,
+            nonce,
+            extras: None,
+            expires_at: 0,
+            encoding,
+            is_service: grant.is_service,
+        };
+        identity.set_extras(grant.info, grant.capabilities);
+        identity.set_expiry(grant.expires_at);
+        identity
+    }
+
+    /// Takes over what a newer token of the same user grants.
+    pub(crate) fn refresh(&mut self, grant: Grant) {
+        self.set_extras(grant.info, grant.capabilities);
+        self.set_expiry(grant.expires_at);
+    }
+
+    fn set_extras(&mut self, info: Option<Box<str>>, capabilities: Vec<Capability>) {
+        let capabilities = capabilities.into_boxed_slice();
+        let has_any = info.is_some() || !capabilities.is_empty();
+        self.extras = has_any.then(|| Box::new(Extras { info, capabilities }));
+    }
+
+    fn set_expiry(&mut self, at: Option<u64>) {
+        self.expires_at = at.map_or(0, |at| u32::try_from(at).unwrap_or(u32::MAX));
+    }
+
+    /// JSON from its token.
+    pub(crate) fn info(&self) -> Option<Box<str>> {
+        self.extras.as_ref()?.info.clone()
+    }
+
+    /// What its token grants by name in this room.
+    pub(crate) fn rights(&self, room: &str) -> Rights {
+        let mut rights = Rights::default();
+        for capability in self.extras.iter().flat_map(|extras| &extras.capabilities) {
+            if capability
+                .rooms
+                .iter()
+                .any(|pattern| matches(pattern, room))
+            {
+                rights = rights.and_also(capability.rights);
+            }
+        }
+        rights
+    }
+}
+
+impl Rights {
+    /// The union of both sets.
+    #[must_use]
+    pub const fn and_also(self, other: Self) -> Self {
+        Self {
+            subscribe: self.subscribe || other.subscribe,
+            publish: self.publish || other.publish,
+            presence: self.presence || other.presence,
+            history: self.history || other.history,
+        }
+    }
+}
+
+/// A name, or a beginning of names when it ends in `*`.
+fn matches(pattern: &str, room: &str) -> bool {
+    pattern
+        .strip_suffix('*')
+        .map_or(pattern == room, |prefix| room.starts_with(prefix))
+}
+
+impl Conn {
+    fn new() -> Self {
+        Self {
+            phase: Phase::Handshake,
+            flow: Flow::Clear,
+            batch: 0,
+            in_ring: InRing::default(),
+            session: Session::default(),
+            voice: Voice::None,
+            identity: None,
+            everyone: NOWHERE,
+            rooms: SmallVec::new(),
+            unsent: None,
+            requests: 0,
+            awaits_pong: false,
+            partial_since_s: None,
+        }
+    }
+
+    pub(crate) fn encoding(&self) -> Option<Encoding> {
+        self.identity.as_ref().map(|identity| identity.encoding)
+    }
+
+    pub(crate) fn is_service(&self) -> bool {
+        self.identity
+            .as_ref()
+            .is_some_and(|identity| identity.is_service)
+    }
+
+    pub(crate) fn membership(&self, room: Key<Room>) -> Option<&Membership> {
+        self.rooms.iter().find(|membership| membership.room == room)
+    }
+
+    pub(crate) fn membership_mut(&mut self, room: Key<Room>) -> Option<&mut Membership> {
+        self.rooms
+            .iter_mut()
+            .find(|membership| membership.room == room)
+    }
+
+    /// Takes output: it is authenticated and has not been told to go.
+    pub(crate) fn is_open(&self) -> bool {
+        self.phase == Phase::Open
+    }
+}
+
+impl Membership {
+    /// The place in the lane, or `NOWHERE` while it is joining.
+    pub(crate) const fn place(&self) -> u32 {
+        match self.state {
+            MembershipState::Member { place } => place,
+            MembershipState::Joining { .. } => NOWHERE,
+        }
+    }
+
+    pub(crate) fn joining(join: &Join, expires_at: u32, rights: Rights) -> Self {
+        Self {
+            room: join.local,
+            state: MembershipState::Joining { join: join.number },
+            expires_at,
+            rights,
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Entry {
+    generation: u32,
+    conn: Option<Conn>,
+}
+
+/// The connections of a shard, by slot.
+#[derive(Debug)]
+pub(crate) struct Conns {
+    shard: ShardId,
+    entries: Vec<Entry>,
+    open: u32,
+}
+
+impl Conns {
+    /// Room for `slots` connections; memory is touched as slots are used.
+    pub(crate) fn new(shard: ShardId, slots: u32) -> Self {
+        Self {
+            shard,
+            entries: Vec::with_capacity(slots as usize),
+            open: 0,
+        }
+    }
+
+    /// A new connection in this slot.
+    pub(crate) fn open(&mut self, slot: u32) -> ConnRef {
+        while self.entries.len() <= slot as usize {
+            self.entries.push(Entry {
+                generation: 0,
+                conn: None,
+            });
+        }
+        let entry = &mut self.entries[slot as usize];
+        assert!(
+            entry.conn.is_none(),
+            "the kernel gave out slot {slot}, which is in use"
+        );
+        entry.conn = Some(Conn::new());
+        self.open += 1;
+        ConnRef::new(self.shard, entry.generation, slot)
+    }
+
+    /// Forgets the connection; its generation is over.
+    pub(crate) fn close(&mut self, slot: u32) {
+        let entry = &mut self.entries[slot as usize];
+        if entry.conn.take().is_some() {
+            entry.generation = (entry.generation + 1) & crate::ring::Token::GENERATION_MASK;
+            self.open -= 1;
+        }
+    }
+
+    pub(crate) fn get(&self, slot: u32) -> Option<&Conn> {
+        self.entries.get(slot as usize)?.conn.as_ref()
+    }
+
+    pub(crate) fn get_mut(&mut self, slot: u32) -> Option<&mut Conn> {
+        self.entries.get_mut(slot as usize)?.conn.as_mut()
+    }
+
+    /// The slot's connection if it is of this generation.
+    pub(crate) fn is_current(&self, slot: u32, generation: u32) -> bool {
+        self.entries
+            .get(slot as usize)
+            .is_some_and(|entry| entry.conn.is_some() && entry.generation == generation)
+    }
+
+    /// The generation of whoever is in the slot, or was last.
+    pub(crate) fn generation(&self, slot: u32) -> u32 {
+        self.entries
+            .get(slot as usize)
+            .map_or(0, |entry| entry.generation)
+    }
+
+    /// The slot of this connection, if it still lives.
+    pub(crate) fn slot_of(&self, conn: ConnRef) -> Option<u32> {
+        (conn.shard() == self.shard && self.is_current(conn.slot(), conn.generation()))
+            .then_some(conn.slot())
+    }
+
+    /// The name of the slot's connection.
+    pub(crate) fn name(&self, slot: u32) -> ConnRef {
+        ConnRef::new(self.shard, self.entries[slot as usize].generation, slot)
+    }
+
+    pub(crate) const fn open_count(&self) -> u32 {
+        self.open
+    }
+
+    pub(crate) fn slots(&self) -> impl Iterator<Item = u32> + use<> {
+        0..u32::try_from(self.entries.len()).unwrap_or(u32::MAX)
+    }
+}
+
+const _: () = assert!(
+    size_of::<Entry>() <= 152,
+    "bytes per connection are the product: docs/architecture.md"
+);

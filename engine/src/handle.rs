@@ -1,0 +1,239 @@
+//! How services reach a running engine, from any thread.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
+
+use crate::api::{
+    ApiError, ClientId, History, HistoryQuery, Payload, PresenceEntry, PresenceStats, Publish,
+    Published, Reply, RoomInfo, UserConnections,
+};
+use crate::core::millis;
+use crate::counters::{Gauges, ShardSnapshot};
+use crate::ids::ShardId;
+use crate::membership::is_room_name;
+use crate::message::{Command, ReplyTo, Request};
+use crate::shared::Shared;
+
+/// A way to ask things of a running engine.
+///
+/// Nothing here waits: an answer comes through its [`Reply`], exactly once, on a shard's thread; or at once with
+/// [`ApiError::Busy`] when the shard's inbox is full, and then nothing was done.
+#[derive(Debug, Clone)]
+pub struct Handle {
+    pub(crate) shared: Shared,
+    pub(crate) gauges: Arc<[Arc<Gauges>]>,
+    pub(crate) started: Instant,
+}
+
+impl Handle {
+    /// Publishes to a room.
+    pub fn publish(&self, publish: Publish, reply: Reply<Published>) {
+        let home = self.shared.home_of(&publish.room);
+        self.submit(
+            home,
+            Request::Publish {
+                publish: Box::new(publish),
+                publisher: None,
+                reply: ReplyTo::Service(reply),
+            },
+        );
+    }
+
+    /// Who is in a room.
+    pub fn presence(&self, room: &str, reply: Reply<Vec<PresenceEntry>>) {
+        let reply = ReplyTo::Service(reply);
+        self.submit(
+            self.shared.home_of(room),
+            Request::Presence {
+                room: room.into(),
+                reply,
+            },
+        );
+    }
+
+    /// How many are in a room.
+    pub fn presence_stats(&self, room: &str, reply: Reply<PresenceStats>) {
+        let reply = ReplyTo::Service(reply);
+        self.submit(
+            self.shared.home_of(room),
+            Request::PresenceStats {
+                room: room.into(),
+                reply,
+            },
+        );
+    }
+
+    /// A part of a room's history.
+    pub fn history(&self, query: HistoryQuery, reply: Reply<History>) {
+        let home = self.shared.home_of(&query.room);
+        self.submit(
+            home,
+            Request::History {
+                query,
+                reply: ReplyTo::Service(reply),
+            },
+        );
+    }
+
+    /// Removes a room's history. Its numbering goes on.
+    pub fn history_remove(&self, room: &str, reply: Reply<()>) {
+        self.submit(
+            self.shared.home_of(room),
+            Request::HistoryRemove {
+                room: room.into(),
+                reply,
+            },
+        );
+    }
+
+    /// The rooms that have members, with names that match a pattern in which `*` stands for anything.
+    pub fn rooms(&self, pattern: Option<&str>, reply: Reply<Vec<RoomInfo>>) {
+        self.submit(
+            ShardId(0),
+            Request::Rooms {
+                pattern: pattern.map(Into::into),
+                reply,
+                is_forwarded: false,
+            },
+        );
+    }
+
+    /// Makes connections of a user members of a room. Answers how many were addressed.
+    pub fn subscribe(&self, who: UserConnections, room: &str, reply: Reply<u32>) {
+        if let Err(error) = self.check_room(room) {
+            return reply(Err(error));
+        }
+        self.command_user(who, Command::Subscribe { room: room.into() }, reply);
+    }
+
+    /// Takes connections of a user out of a room. Answers how many were addressed.
+    pub fn unsubscribe(&self, who: UserConnections, room: &str, reply: Reply<u32>) {
+        if let Err(error) = self.check_room(room) {
+            return reply(Err(error));
+        }
+        self.command_user(who, Command::Unsubscribe { room: room.into() }, reply);
+    }
+
+    /// Disconnects connections of a user. Answers how many were addressed.
+    pub fn disconnect(&self, who: UserConnections, code: u16, reason: &str, reply: Reply<u32>) {
+        self.command_user(
+            who,
+            Command::Disconnect {
+                code,
+                reason: reason.into(),
+            },
+            reply,
+        );
+    }
+
+    /// Sends a message to all connections of a user. Answers how many were addressed.
+    pub fn push_user(&self, user: &str, payload: Payload, reply: Reply<u32>) {
+        let who = UserConnections {
+            user: user.into(),
+            client: None,
+            except: Vec::new(),
+        };
+        self.command_user(who, Command::Push { payload }, reply);
+    }
+
+    /// Sends a message to one connection. Answers 1, or 0 when there is no such connection.
+    pub fn push_connection(&self, client: ClientId, payload: Payload, reply: Reply<u32>) {
+        let shard = client.conn().shard();
+        if shard.ix() >= self.shared.inboxes.len() {
+            return reply(Ok(0));
+        }
+        self.submit(
+            shard,
+            Request::Client {
+                client,
+                command: Command::Push { payload },
+                reply,
+            },
+        );
+    }
+
+    /// Sends a message to every connection. Answers how many there are.
+    pub fn push_all(&self, payload: Payload, reply: Reply<u32>) {
+        self.submit(
+            ShardId(0),
+            Request::PushAll {
+                payload,
+                reply,
+                is_forwarded: false,
+            },
+        );
+    }
+
+    /// The counters of each shard.
+    #[must_use]
+    pub fn counters(&self) -> Vec<ShardSnapshot> {
+        self.gauges
+            .iter()
+            .map(|gauges| gauges.counters.snapshot())
+            .collect()
+    }
+
+    /// How long ago each shard's loop last turned.
+    #[must_use]
+    pub fn ages(&self) -> Vec<Duration> {
+        let now_ms = millis(self.started.elapsed());
+        let age = |turned_at_ms: u64| Duration::from_millis(now_ms.saturating_sub(turned_at_ms));
+        self.gauges
+            .iter()
+            .map(|gauges| age(gauges.turned_at_ms.load(Relaxed)))
+            .collect()
+    }
+
+    /// Stops accepting and disconnects everyone, each at a random moment within the window, with code 3001, upon
+    /// which clients come back (to another server). The shards stop when everyone has gone.
+    pub fn begin_drain(&self, window: Duration) {
+        for inbox in &*self.shared.inboxes {
+            inbox.begin_drain(millis(window));
+        }
+    }
+
+    /// [`begin_drain`](Self::begin_drain) has been called.
+    #[must_use]
+    pub fn is_draining(&self) -> bool {
+        self.shared
+            .inboxes
+            .iter()
+            .any(|inbox| inbox.drain_window_ms().is_some())
+    }
+
+    fn command_user(&self, who: UserConnections, command: Command, reply: Reply<u32>) {
+        if who.user.is_empty() {
+            return reply(Err(ApiError::BadRequest));
+        }
+        let home = self.shared.home_of(&who.user);
+        self.submit(
+            home,
+            Request::User {
+                who: Box::new(who),
+                command,
+                reply,
+            },
+        );
+    }
+
+    fn check_room(&self, room: &str) -> Result<(), ApiError> {
+        if !is_room_name(room, self.shared.config.limits.room_name_bytes_max) {
+            return Err(ApiError::BadRequest);
+        }
+        self.shared
+            .options
+            .of(room)
+            .map(|_| ())
+            .ok_or(ApiError::UnknownRoom)
+    }
+
+    fn submit(&self, shard: ShardId, request: Request) {
+        let inbox = &self.shared.inboxes[shard.ix()];
+        if inbox.is_closed() {
+            request.refuse(ApiError::Stopping);
+        } else if let Err(request) = inbox.submit(request) {
+            request.refuse(ApiError::Busy);
+        }
+    }
+}

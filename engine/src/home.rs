@@ -1,0 +1,553 @@
+//! The home of a room: the one place that orders its publications and knows who is in it.
+
+use std::borrow::Cow;
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use hashbrown::HashMap;
+
+use crate::api::{
+    ApiError, IDEMPOTENCY_KEYS_MAX, IDEMPOTENCY_SECONDS, Payload, Position, PresenceEntry,
+    PresenceStats, Publish, Published, Publisher, Reached, StoredPublication,
+};
+use crate::config::RoomOptions;
+use crate::encoding::{Counts, Encoding, reached};
+use crate::history::History;
+use crate::ids::{ConnRef, ShardId};
+use crate::message::{Join, Joined};
+use crate::room::Room;
+use crate::slab::{Key, Slab};
+
+/// How long a room that nobody uses keeps its numbering. While it does, who comes back can tell "nothing
+/// happened" from "something was lost"; after it, a new epoch says so.
+const META_TTL_MS: u64 = 3_600_000;
+
+/// How long a room without history stays after its last use.
+const IDLE_TTL_MS: u64 = 1_000 * (IDEMPOTENCY_SECONDS + 1);
+
+/// A shard with members of the room.
+#[derive(Debug)]
+pub(crate) struct MemberShard {
+    pub(crate) shard: ShardId,
+    /// The room as that shard knows it.
+    pub(crate) local: Key<Room>,
+    pub(crate) counts: Counts,
+}
+
+/// A room at its home shard.
+#[derive(Debug)]
+pub(crate) struct Home {
+    pub(crate) name: Arc<str>,
+    pub(crate) options: Arc<RoomOptions>,
+    /// Names the room in native frames; unique among the rooms that live.
+    pub(crate) number: u32,
+    position: Position,
+    history: History,
+    pub(crate) shards: Vec<MemberShard>,
+    counts: Counts,
+    presence: HashMap<ConnRef, Present>,
+    idempotency: Option<Box<Idempotency>>,
+    used_at_ms: u64,
+}
+
+/// Someone in a room.
+#[derive(Debug)]
+struct Present {
+    entry: PresenceEntry,
+    /// Who leaves and comes back before the answer to its first Join joins twice before the first Leave.
+    joins: u32,
+}
+
+/// A publication that has been given its place.
+pub(crate) struct Ordered {
+    pub(crate) published: Published,
+    /// What members receive; `None` for a repeat, which goes to nobody.
+    pub(crate) publication: Option<StoredPublication>,
+}
+
+impl Home {
+    fn new(name: Arc<str>, options: Arc<RoomOptions>, epoch: u64, now_ms: u64) -> Self {
+        Self {
+            name,
+            options,
+            number: 0,
+            position: Position { epoch, offset: 0 },
+            history: History::default(),
+            shards: Vec::new(),
+            counts: [0; Encoding::COUNT],
+            presence: HashMap::new(),
+            idempotency: None,
+            used_at_ms: now_ms,
+        }
+    }
+
+    /// Counts a member in; what is ordered from now on is to reach it.
+    pub(crate) fn join(
+        &mut self,
+        key: Key<Self>,
+        home_shard: ShardId,
+        join: &Join,
+        now_ms: u64,
+    ) -> Joined {
+        self.used_at_ms = now_ms;
+        self.history.expire(now_ms, &self.options);
+        let shard = join.conn.shard();
+        let at = self
+            .shards
+            .iter()
+            .position(|member| member.shard == shard)
+            .unwrap_or_else(|| {
+                self.shards.push(MemberShard {
+                    shard,
+                    local: join.local,
+                    counts: [0; Encoding::COUNT],
+                });
+                self.shards.len() - 1
+            });
+        let member = &mut self.shards[at];
+        // The shard may have forgotten the room and met it again while its last Leave was under way.
+        member.local = join.local;
+        member.counts[join.encoding.ix()] += 1;
+        self.counts[join.encoding.ix()] += 1;
+        // Who leaves is told by what was kept of it when it came.
+        if (self.options.presence || self.options.join_leave)
+            && let Some(entry) = &join.presence
+        {
+            let joins = self.presence.get(&join.conn).map_or(0, |it| it.joins) + 1;
+            let entry = entry.clone();
+            self.presence.insert(join.conn, Present { entry, joins });
+        }
+        let recovered = join
+            .recover
+            .and_then(|since| self.history.recover(since, self.position));
+        Joined {
+            conn: join.conn,
+            join: join.number,
+            request: join.request,
+            local: join.local,
+            home: key,
+            home_shard,
+            number: self.number,
+            encoding: join.encoding,
+            position: self.position,
+            recovered,
+            was_recovering: join.recover.is_some(),
+        }
+    }
+
+    /// Whether a client that left off here can be given all that it missed.
+    pub(crate) fn can_recover(&mut self, since: Position, now_ms: u64) -> bool {
+        self.history.expire(now_ms, &self.options);
+        self.history.recover(since, self.position).is_some()
+    }
+
+    /// Counts a member out. Returns who it was, if the room keeps presence and nothing of it is left.
+    pub(crate) fn leave(
+        &mut self,
+        conn: ConnRef,
+        encoding: Encoding,
+        now_ms: u64,
+    ) -> Option<PresenceEntry> {
+        self.used_at_ms = now_ms;
+        if let Some(at) = self
+            .shards
+            .iter()
+            .position(|member| member.shard == conn.shard())
+        {
+            let member = &mut self.shards[at];
+            member.counts[encoding.ix()] = member.counts[encoding.ix()].saturating_sub(1);
+            self.counts[encoding.ix()] = self.counts[encoding.ix()].saturating_sub(1);
+            if member.counts == [0; Encoding::COUNT] {
+                self.shards.swap_remove(at);
+            }
+        }
+        let present = self.presence.get_mut(&conn)?;
+        present.joins -= 1;
+        if present.joins > 0 {
+            return None;
+        }
+        self.presence.remove(&conn).map(|present| present.entry)
+    }
+
+    /// Whether the connection is kept as someone in the room.
+    pub(crate) fn is_present(&self, conn: ConnRef) -> bool {
+        self.presence.contains_key(&conn)
+    }
+
+    /// Gives a publication its place, and keeps it if the room has a history.
+    pub(crate) fn order(
+        &mut self,
+        publish: Publish,
+        publisher: Option<Box<Publisher>>,
+        now_ms: u64,
+    ) -> Ordered {
+        self.used_at_ms = now_ms;
+        if let Some(key) = &publish.idempotency_key
+            && let Some(first) = self.idempotency.get_or_insert_default().find(key, now_ms)
+        {
+            let published = Published {
+                position: first,
+                reached: Reached::default(),
+                is_duplicate: true,
+            };
+            return Ordered {
+                published,
+                publication: None,
+            };
+        }
+        let keeps_history = self.options.history_size > 0;
+        // In a room with history, what is not stored gets no number: a hole would make recovery fail.
+        let is_numbered = !(keeps_history && publish.skip_history);
+        if is_numbered {
+            self.position.offset += 1;
+        }
+        let mut payload = publish.payload;
+        let mut json = None;
+        if keeps_history || self.counts[Encoding::CentrifugeJson.ix()] > 0 {
+            json = find_json(&mut payload);
+        }
+        let publication = StoredPublication {
+            offset: if is_numbered { self.position.offset } else { 0 },
+            payload,
+            json,
+            publisher,
+            tags: publish.tags,
+        };
+        if keeps_history && is_numbered {
+            self.history
+                .push(publication.clone(), now_ms, &self.options);
+        }
+        if let Some(key) = publish.idempotency_key {
+            self.idempotency
+                .get_or_insert_default()
+                .insert(key, self.position, now_ms);
+        }
+        let published = Published {
+            position: self.position,
+            reached: reached(&self.counts),
+            is_duplicate: false,
+        };
+        Ordered {
+            published,
+            publication: Some(publication),
+        }
+    }
+
+    pub(crate) fn presence(&self) -> Result<Vec<PresenceEntry>, ApiError> {
+        if !self.options.presence {
+            return Err(ApiError::NotAvailable);
+        }
+        let present = self.presence.values();
+        let mut entries: Vec<PresenceEntry> = present.map(|it| it.entry.clone()).collect();
+        // The same every time it is asked for, and in every run of a simulation.
+        entries.sort_unstable_by_key(|entry| entry.client.0);
+        Ok(entries)
+    }
+
+    pub(crate) fn presence_stats(&self) -> Result<PresenceStats, ApiError> {
+        if !self.options.presence {
+            return Err(ApiError::NotAvailable);
+        }
+        let present = self.presence.values();
+        let mut users: Vec<&str> = present.map(|it| &*it.entry.user).collect();
+        users.sort_unstable();
+        users.dedup();
+        let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        Ok(PresenceStats {
+            clients: count(self.presence.len()),
+            users: count(users.len()),
+        })
+    }
+
+    pub(crate) fn history(
+        &mut self,
+        limit: Option<u32>,
+        since: Option<Position>,
+        reverse: bool,
+        now_ms: u64,
+    ) -> Result<crate::api::History, ApiError> {
+        if self.options.history_size == 0 {
+            return Err(ApiError::NotAvailable);
+        }
+        self.used_at_ms = now_ms;
+        self.history.expire(now_ms, &self.options);
+        let publications = self.history.read(limit, since, reverse, self.position)?;
+        Ok(crate::api::History {
+            position: self.position,
+            publications,
+        })
+    }
+
+    pub(crate) fn history_remove(&mut self) -> Result<(), ApiError> {
+        if self.options.history_size == 0 {
+            return Err(ApiError::NotAvailable);
+        }
+        self.history.clear();
+        Ok(())
+    }
+
+    /// Members per encoding, on all shards.
+    pub(crate) const fn counts(&self) -> &Counts {
+        &self.counts
+    }
+
+    pub(crate) fn members(&self) -> u32 {
+        self.counts.iter().sum()
+    }
+
+    pub(crate) const fn position(&self) -> Position {
+        self.position
+    }
+
+    #[cfg(feature = "sim")]
+    pub(crate) const fn history_bytes(&self) -> u64 {
+        self.history.bytes()
+    }
+
+    /// Nobody is in it, nothing is kept in it, and it has been so for long enough.
+    fn is_over(&mut self, now_ms: u64) -> bool {
+        if self.members() > 0 {
+            return false;
+        }
+        self.history.expire(now_ms, &self.options);
+        let keeps_history = self.options.history_size > 0 && self.position.offset > 0;
+        let ttl_ms = if keeps_history {
+            META_TTL_MS
+        } else {
+            IDLE_TTL_MS
+        };
+        self.history.is_empty() && now_ms.saturating_sub(self.used_at_ms) >= ttl_ms
+    }
+}
+
+/// Finds out whether a payload of unknown kind is JSON, which JSON dialects carry as it is, or in the form that is
+/// returned. Others carry it as it was published, whoever else is in the room.
+fn find_json(payload: &mut Payload) -> Option<Bytes> {
+    if payload.is_json {
+        return None;
+    }
+    let json = fanfare_wire::centrifuge::json::normalise(&payload.bytes)?;
+    if matches!(json, Cow::Borrowed(same) if same.len() == payload.bytes.len()) {
+        payload.is_json = true;
+        return None;
+    }
+    Some(Bytes::copy_from_slice(&json))
+}
+
+/// The idempotency keys of a room.
+#[derive(Debug, Default)]
+struct Idempotency {
+    positions: HashMap<Box<str>, Position>,
+    ages: VecDeque<(u64, Box<str>)>,
+}
+
+impl Idempotency {
+    fn find(&mut self, key: &str, now_ms: u64) -> Option<Position> {
+        while self
+            .ages
+            .front()
+            .is_some_and(|(at_ms, _)| now_ms.saturating_sub(*at_ms) >= IDEMPOTENCY_SECONDS * 1000)
+        {
+            self.forget_oldest();
+        }
+        self.positions.get(key).copied()
+    }
+
+    fn insert(&mut self, key: Box<str>, position: Position, now_ms: u64) {
+        if self.ages.len() >= IDEMPOTENCY_KEYS_MAX {
+            self.forget_oldest();
+        }
+        self.ages.push_back((now_ms, key.clone()));
+        self.positions.insert(key, position);
+    }
+
+    fn forget_oldest(&mut self) {
+        if let Some((_, key)) = self.ages.pop_front() {
+            self.positions.remove(&key);
+        }
+    }
+}
+
+/// The rooms that a shard is home of.
+#[derive(Debug)]
+pub(crate) struct Homes {
+    pub(crate) slab: Slab<Home>,
+    names: HashMap<Arc<str>, Key<Home>>,
+    rooms_max: u32,
+    /// Where the search for rooms that are over goes on.
+    collect_at: u32,
+}
+
+impl Homes {
+    pub(crate) fn new(rooms_max: u32) -> Self {
+        Self {
+            slab: Slab::new(),
+            names: HashMap::new(),
+            rooms_max,
+            collect_at: 0,
+        }
+    }
+
+    pub(crate) fn find(&self, name: &str) -> Option<Key<Home>> {
+        self.names.get(name).copied()
+    }
+
+    /// The room's home, made if there is none yet. `None` when the shard has as many as it may.
+    ///
+    /// A room's number is its place among the shard's rooms, spread over the shards: a place is taken again only
+    /// after everyone has left the room, so no member can mistake one for the other.
+    pub(crate) fn find_or_insert(
+        &mut self,
+        name: &Arc<str>,
+        options: &Arc<RoomOptions>,
+        shard: ShardId,
+        shards: u16,
+        now_ms: u64,
+    ) -> Option<Key<Home>> {
+        if let Some(key) = self.find(name) {
+            return Some(key);
+        }
+        if self.slab.len() >= self.rooms_max as usize {
+            return None;
+        }
+        let epoch = random_epoch();
+        let key = self.slab.insert(Home::new(
+            Arc::clone(name),
+            Arc::clone(options),
+            epoch,
+            now_ms,
+        ));
+        let number = key
+            .index()
+            .wrapping_mul(u32::from(shards))
+            .wrapping_add(u32::from(shard.0));
+        if let Some(home) = self.slab.get_mut(key) {
+            home.number = number;
+        }
+        self.names.insert(Arc::clone(name), key);
+        Some(key)
+    }
+
+    /// Looks at some rooms and forgets those that are over; all of them are looked at in turn.
+    pub(crate) fn collect(&mut self, now_ms: u64, at_most: u32) {
+        for _ in 0..at_most.min(self.slab.places()) {
+            self.collect_at = (self.collect_at + 1) % self.slab.places().max(1);
+            let Some(key) = self.slab.key_at(self.collect_at) else {
+                continue;
+            };
+            if self
+                .slab
+                .get_mut(key)
+                .is_some_and(|home| home.is_over(now_ms))
+                && let Some(home) = self.slab.remove(key)
+            {
+                self.names.remove(&home.name);
+            }
+        }
+    }
+}
+
+/// Epochs only have to differ from each other, also across restarts; 0 means "none" on the wire.
+fn random_epoch() -> u64 {
+    fastrand::u64(1..Position::FOREIGN_EPOCH)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn homes() -> (Homes, Arc<RoomOptions>) {
+        (
+            Homes::new(4),
+            Arc::new(RoomOptions {
+                history_size: 8,
+                ..RoomOptions::default()
+            }),
+        )
+    }
+
+    fn publish(key: Option<&str>) -> Publish {
+        let payload = Payload {
+            bytes: Bytes::from_static(b"1"),
+            is_json: true,
+        };
+        Publish {
+            room: "r".into(),
+            payload,
+            tags: Vec::new(),
+            skip_history: false,
+            idempotency_key: key.map(Into::into),
+        }
+    }
+
+    #[test]
+    fn a_repeat_of_an_idempotency_key_gets_the_first_answer_for_two_minutes() {
+        let (mut homes, options) = homes();
+        let key = homes
+            .find_or_insert(&"r".into(), &options, ShardId(0), 1, 0)
+            .expect("room for it");
+        let home = homes.slab.get_mut(key).expect("just made");
+        let first = home.order(publish(Some("k")), None, 0).published;
+        let second = home.order(publish(Some("other")), None, 1).published;
+        let repeat = home.order(publish(Some("k")), None, 119_999);
+        assert_eq!((first.position.offset, second.position.offset), (1, 2));
+        assert!(repeat.published.is_duplicate && repeat.publication.is_none());
+        assert_eq!(repeat.published.position, first.position);
+        assert!(
+            !home
+                .order(publish(Some("k")), None, 120_000)
+                .published
+                .is_duplicate
+        );
+    }
+
+    #[test]
+    fn what_is_not_stored_gets_no_number_in_a_room_with_history() {
+        let (mut homes, options) = homes();
+        let key = homes
+            .find_or_insert(&"r".into(), &options, ShardId(0), 1, 0)
+            .expect("room for it");
+        let home = homes.slab.get_mut(key).expect("just made");
+        home.order(publish(None), None, 0);
+        let skipped = home.order(
+            Publish {
+                skip_history: true,
+                ..publish(None)
+            },
+            None,
+            0,
+        );
+        assert_eq!(skipped.published.position.offset, 1);
+        assert_eq!(skipped.publication.map(|p| p.offset), Some(0));
+    }
+
+    #[test]
+    fn rooms_are_bounded_and_forgotten_when_they_are_over() {
+        let (mut homes, options) = homes();
+        for name in ["a", "b", "c", "d"] {
+            assert!(
+                homes
+                    .find_or_insert(&name.into(), &options, ShardId(1), 2, 0)
+                    .is_some()
+            );
+        }
+        assert!(
+            homes
+                .find_or_insert(&"e".into(), &options, ShardId(1), 2, 0)
+                .is_none(),
+            "full"
+        );
+        assert!(
+            homes
+                .find_or_insert(&"a".into(), &options, ShardId(1), 2, 0)
+                .is_some(),
+            "known"
+        );
+        homes.collect(IDLE_TTL_MS - 1, 10);
+        assert_eq!(homes.slab.len(), 4);
+        homes.collect(IDLE_TTL_MS, 10);
+        assert_eq!(homes.slab.len(), 0);
+        assert!(homes.find("a").is_none());
+    }
+}

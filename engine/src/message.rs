@@ -1,0 +1,230 @@
+//! What shards say to each other.
+//!
+//! Two classes, two queues, and that is what keeps full queues from locking up: handling a [`Request`] sends
+//! deliveries, handling a [`Delivery`] never waits for anyone. So a shard always takes deliveries, and takes
+//! requests only while what it has to deliver finds room.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::api::{
+    ApiError, ClientId, HistoryQuery, Payload, Position, PresenceEntry, PresenceStats, Publish,
+    Published, Publisher, Reply, RoomInfo, StoredPublication, UserConnections,
+};
+use crate::encoding::Encoding;
+use crate::home::Home;
+use crate::ids::{ConnRef, ShardId};
+use crate::room::Room;
+use crate::slab::Key;
+
+/// To the home of a room or of a user.
+pub(crate) enum Request {
+    /// A connection becomes a member of the room.
+    Join(Box<Join>),
+    /// A member has gone.
+    Leave {
+        home: Key<Home>,
+        encoding: Encoding,
+        conn: ConnRef,
+    },
+    /// A publication to be ordered.
+    Publish {
+        publish: Box<Publish>,
+        publisher: Option<Box<Publisher>>,
+        reply: ReplyTo<Published>,
+    },
+    Presence {
+        room: Box<str>,
+        reply: ReplyTo<Vec<PresenceEntry>>,
+    },
+    PresenceStats {
+        room: Box<str>,
+        reply: ReplyTo<PresenceStats>,
+    },
+    History {
+        query: HistoryQuery,
+        reply: ReplyTo<crate::api::History>,
+    },
+    HistoryRemove {
+        room: Box<str>,
+        reply: Reply<()>,
+    },
+    /// The rooms that this shard is home of. The first shard to get it asks the others too.
+    Rooms {
+        pattern: Option<Arc<str>>,
+        reply: Reply<Vec<RoomInfo>>,
+        is_forwarded: bool,
+    },
+    /// The user has a new connection.
+    Bind {
+        user: Box<str>,
+        conn: ConnRef,
+    },
+    /// The user has one connection less.
+    Unbind {
+        user: Box<str>,
+        conn: ConnRef,
+    },
+    /// Something to be done with connections of a user; answers how many it was sent on to.
+    User {
+        who: Box<UserConnections>,
+        command: Command,
+        reply: Reply<u32>,
+    },
+    /// Something to be done with one connection here.
+    Client {
+        client: ClientId,
+        command: Command,
+        reply: Reply<u32>,
+    },
+    /// A message to every connection of this shard; answers how many there are. The first shard to get it forwards it.
+    PushAll {
+        payload: Payload,
+        reply: Reply<u32>,
+        is_forwarded: bool,
+    },
+}
+
+// A shard allocates `inbox_entries` of each at start.
+const _: () = assert!(size_of::<Request>() <= 96 && size_of::<Delivery>() <= 80);
+
+impl Request {
+    /// Answers a request that is not carried out. What shards ask of each other is never refused.
+    pub(crate) fn refuse(self, error: ApiError) {
+        match self {
+            Self::Publish {
+                reply: ReplyTo::Service(reply),
+                ..
+            } => reply(Err(error)),
+            Self::Presence {
+                reply: ReplyTo::Service(reply),
+                ..
+            } => reply(Err(error)),
+            Self::PresenceStats {
+                reply: ReplyTo::Service(reply),
+                ..
+            } => reply(Err(error)),
+            Self::History {
+                reply: ReplyTo::Service(reply),
+                ..
+            } => reply(Err(error)),
+            Self::HistoryRemove { reply, .. } => reply(Err(error)),
+            Self::Rooms { reply, .. } => reply(Err(error)),
+            Self::User { reply, .. } | Self::Client { reply, .. } | Self::PushAll { reply, .. } => {
+                reply(Err(error))
+            }
+            Self::Publish { .. }
+            | Self::Presence { .. }
+            | Self::PresenceStats { .. }
+            | Self::History { .. }
+            | Self::Join(_)
+            | Self::Leave { .. }
+            | Self::Bind { .. }
+            | Self::Unbind { .. } => {}
+        }
+    }
+}
+
+/// A connection asks to become a member.
+pub(crate) struct Join {
+    pub(crate) conn: ConnRef,
+    /// Tells this join from others of the same connection.
+    pub(crate) number: u32,
+    /// The connection's own number for this request.
+    pub(crate) request: u32,
+    /// The room as the connection's shard knows it.
+    pub(crate) local: Key<Room>,
+    pub(crate) name: Arc<str>,
+    pub(crate) encoding: Encoding,
+    /// Where the client left off.
+    pub(crate) recover: Option<Position>,
+    /// Rather not a member than one that has missed something.
+    pub(crate) rejects_unrecovered: bool,
+    /// Who it is, when the room keeps presence or tells of joins.
+    pub(crate) presence: Option<PresenceEntry>,
+}
+
+/// To the shard of a connection.
+pub(crate) enum Delivery {
+    /// A frame for the members of a room.
+    Frame(Frame),
+    Joined(Box<Joined>),
+    NotJoined(NotJoined),
+    /// The answer to a request of a connection.
+    Answer {
+        conn: ConnRef,
+        request: u32,
+        answer: Answer,
+    },
+    /// A service, or the user's home, wants something done.
+    Command {
+        conn: ConnRef,
+        command: Command,
+    },
+}
+
+/// One encoded frame for one lane.
+pub(crate) struct Frame {
+    pub(crate) room: Key<Room>,
+    pub(crate) encoding: Encoding,
+    /// Offset of the room's last publication, this frame included.
+    pub(crate) top: u64,
+    pub(crate) bytes: Bytes,
+}
+
+/// The home has counted the member; what is published from now on reaches it.
+pub(crate) struct Joined {
+    pub(crate) conn: ConnRef,
+    pub(crate) join: u32,
+    pub(crate) request: u32,
+    pub(crate) local: Key<Room>,
+    pub(crate) home: Key<Home>,
+    pub(crate) home_shard: ShardId,
+    /// The room's number in native publications.
+    pub(crate) number: u32,
+    pub(crate) encoding: Encoding,
+    pub(crate) position: Position,
+    /// What was missed: `None` when nothing was asked for or it is no longer there.
+    pub(crate) recovered: Option<Vec<StoredPublication>>,
+    pub(crate) was_recovering: bool,
+}
+
+/// The home could not count the member.
+pub(crate) struct NotJoined {
+    pub(crate) conn: ConnRef,
+    pub(crate) join: u32,
+    pub(crate) request: u32,
+    pub(crate) local: Key<Room>,
+    pub(crate) error: ApiError,
+}
+
+/// How many requests a question counts for whose answer is a list: a short one can have a megabyte for an answer, so
+/// only a few may be under way.
+pub(crate) fn listing_weight(requests_in_flight_max: u16) -> u16 {
+    (requests_in_flight_max / 8).max(1)
+}
+
+/// Answers to requests of connections.
+pub(crate) enum Answer {
+    Published(Result<Published, ApiError>),
+    Presence(Result<Vec<PresenceEntry>, ApiError>),
+    PresenceStats(Result<PresenceStats, ApiError>),
+    History(Result<crate::api::History, ApiError>),
+}
+
+/// What services do with connections.
+#[derive(Debug, Clone)]
+pub(crate) enum Command {
+    Subscribe { room: Arc<str> },
+    Unsubscribe { room: Arc<str> },
+    Disconnect { code: u16, reason: Arc<str> },
+    Push { payload: Payload },
+}
+
+/// Who waits for an answer.
+pub(crate) enum ReplyTo<T> {
+    Nobody,
+    Conn { conn: ConnRef, request: u32 },
+    Service(Reply<T>),
+}

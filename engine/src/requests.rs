@@ -1,0 +1,417 @@
+//! What a shard does as the home of rooms and users.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use fanfare_wire::centrifuge::codes::DisconnectCode;
+
+use crate::api::{
+    ApiError, History, Position, PresenceStats, Publish, Published, Publisher, Reply, RoomInfo,
+};
+use crate::config::RoomOptions;
+use crate::core::Core;
+use crate::encoding::{self, Encoding, RoomTag};
+use crate::gather::gather;
+use crate::home::Home;
+use crate::ids::{ConnRef, ShardId};
+use crate::membership::is_room_name;
+use crate::message::{Answer, Command, Delivery, Frame, Join, NotJoined, ReplyTo, Request};
+use crate::slab::Key;
+
+/// Members of a room whose presence clients may ask for: with more, one short question would have megabytes for an
+/// answer. Its statistics, and the control API, have no such bound.
+const PRESENCE_ENTRIES_MAX: u32 = 10_000;
+
+impl Core {
+    /// Handles one request of a client's shard, a service or another home.
+    pub(crate) fn handle_request(&mut self, request: Request) {
+        match request {
+            Request::Publish {
+                publish,
+                publisher,
+                reply,
+            } => {
+                let result = self.publish(*publish, publisher);
+                self.answer(reply, result, Answer::Published);
+            }
+            Request::Join(join) => self.join(&join),
+            Request::Leave {
+                home,
+                encoding,
+                conn,
+            } => self.leave(home, encoding, conn),
+            Request::Bind { user, conn } => {
+                let at_most = self.shared.config.limits.connections_per_user_max;
+                if !self.users.bind(user, conn, at_most) {
+                    let code = DisconnectCode::CONNECTION_LIMIT;
+                    let command = Command::Disconnect {
+                        code: code.number(),
+                        reason: code.reason().into(),
+                    };
+                    self.deliver(conn.shard(), Delivery::Command { conn, command });
+                }
+            }
+            Request::Unbind { user, conn } => self.users.unbind(&user, conn),
+            Request::Presence { room, reply } => {
+                let is_for_client = matches!(reply, ReplyTo::Conn { .. });
+                let ask = |home: &mut Home| {
+                    if is_for_client && home.members() > PRESENCE_ENTRIES_MAX {
+                        return Err(ApiError::TooMuch);
+                    }
+                    home.presence()
+                };
+                let result = self.known_home(&room, ask, has_presence, Vec::new());
+                self.answer(reply, result, Answer::Presence);
+            }
+            Request::PresenceStats { room, reply } => {
+                let ask = |home: &mut Home| home.presence_stats();
+                let result = self.known_home(&room, ask, has_presence, PresenceStats::default());
+                self.answer(reply, result, Answer::PresenceStats);
+            }
+            Request::History { query, reply } => {
+                let now_ms = self.now.ms;
+                let ask =
+                    |home: &mut Home| home.history(query.limit, query.since, query.reverse, now_ms);
+                // Whoever asks does not make the room: its position is of no epoch yet.
+                let nothing = History {
+                    position: Position::default(),
+                    publications: Vec::new(),
+                };
+                let result = self.known_home(&query.room, ask, has_history, nothing);
+                self.answer(reply, result, Answer::History);
+            }
+            Request::HistoryRemove { room, reply } => {
+                reply(self.known_home(&room, Home::history_remove, has_history, ()))
+            }
+            Request::Rooms {
+                pattern,
+                reply,
+                is_forwarded: true,
+            } => {
+                reply(Ok(self.rooms_matching(pattern.as_deref())));
+            }
+            Request::Rooms {
+                pattern,
+                reply,
+                is_forwarded: false,
+            } => {
+                let replies = gather(
+                    usize::from(self.mesh.shards()),
+                    reply,
+                    |parts: Vec<Vec<RoomInfo>>| parts.concat(),
+                );
+                self.request_all(replies, |reply| {
+                    let pattern = pattern.clone();
+                    Request::Rooms {
+                        pattern,
+                        reply,
+                        is_forwarded: true,
+                    }
+                });
+            }
+            Request::User {
+                who,
+                command,
+                reply,
+            } => {
+                let conns = self.users.connections(&who.user);
+                let is_meant = |conn: &&ConnRef| {
+                    who.client.is_none_or(|client| client.conn() == **conn)
+                        && !who.except.iter().any(|client| client.conn() == **conn)
+                };
+                let meant: Vec<ConnRef> = conns.iter().filter(is_meant).copied().collect();
+                for &conn in &meant {
+                    self.deliver(
+                        conn.shard(),
+                        Delivery::Command {
+                            conn,
+                            command: command.clone(),
+                        },
+                    );
+                }
+                reply(Ok(u32::try_from(meant.len()).unwrap_or(u32::MAX)));
+            }
+            Request::Client {
+                client,
+                command,
+                reply,
+            } => reply(Ok(self.command_client(client, command))),
+            Request::PushAll {
+                payload,
+                reply,
+                is_forwarded: true,
+            } => reply(Ok(self.push_all(&payload))),
+            Request::PushAll {
+                payload,
+                reply,
+                is_forwarded: false,
+            } => {
+                let replies = gather(usize::from(self.mesh.shards()), reply, |parts: Vec<u32>| {
+                    parts.into_iter().sum()
+                });
+                self.request_all(replies, |reply| {
+                    let payload = payload.clone();
+                    Request::PushAll {
+                        payload,
+                        reply,
+                        is_forwarded: true,
+                    }
+                });
+            }
+        }
+    }
+
+    /// Asks all shards the same.
+    fn request_all<T>(&mut self, replies: Vec<Reply<T>>, request: impl Fn(Reply<T>) -> Request) {
+        for (shard, reply) in (0..).zip(replies) {
+            self.request(ShardId(shard), request(reply));
+        }
+    }
+
+    fn publish(
+        &mut self,
+        publish: Publish,
+        publisher: Option<Box<Publisher>>,
+    ) -> Result<Published, ApiError> {
+        let key = self.home(&publish.room)?;
+        let home = self.homes.slab.get_mut(key).ok_or(ApiError::NotAvailable)?;
+        let ordered = home.order(publish, publisher, self.now.ms);
+        let Some(publication) = ordered.publication else {
+            self.gauges.counters.publications_duplicate.inc();
+            return Ok(ordered.published);
+        };
+        self.gauges.counters.publications.inc();
+        self.broadcast(key, |out, encoding, tag| {
+            encoding::write_publication(out, encoding, tag, &publication)
+        });
+        Ok(ordered.published)
+    }
+
+    fn join(&mut self, join: &Join) {
+        let now_ms = self.now.ms;
+        let found = self.home(&join.name).and_then(|key| {
+            let home = self.homes.slab.get_mut(key).ok_or(ApiError::NotAvailable)?;
+            let is_refused = join.rejects_unrecovered
+                && join
+                    .recover
+                    .is_some_and(|since| !home.can_recover(since, now_ms));
+            if is_refused {
+                return Err(ApiError::UnrecoverablePosition);
+            }
+            Ok(key)
+        });
+        let key = match found {
+            Ok(key) => key,
+            Err(error) => {
+                let refused = NotJoined {
+                    conn: join.conn,
+                    join: join.number,
+                    request: join.request,
+                    local: join.local,
+                    error,
+                };
+                self.deliver(join.conn.shard(), Delivery::NotJoined(refused));
+                return;
+            }
+        };
+        let id = self.id;
+        let Some(home) = self.homes.slab.get_mut(key) else {
+            return;
+        };
+        let tells = home.options.join_leave && !home.is_present(join.conn);
+        let joined = home.join(key, id, join, now_ms);
+        if tells && let Some(entry) = &join.presence {
+            // Before the newcomer's own answer, with which it takes its place: nobody hears of itself.
+            self.broadcast(key, |out, encoding, tag| {
+                encoding::write_presence(out, encoding, tag.name, entry, true);
+            });
+        }
+        self.deliver(join.conn.shard(), Delivery::Joined(Box::new(joined)));
+    }
+
+    fn leave(&mut self, key: Key<Home>, encoding: Encoding, conn: ConnRef) {
+        let now_ms = self.now.ms;
+        let Some(home) = self.homes.slab.get_mut(key) else {
+            return;
+        };
+        let entry = home.leave(conn, encoding, now_ms);
+        if home.options.join_leave
+            && let Some(entry) = entry
+        {
+            self.broadcast(key, |out, encoding, tag| {
+                encoding::write_presence(out, encoding, tag.name, &entry, false);
+            });
+        }
+    }
+
+    /// Encodes something once per encoding in use, and sends it to the shards that have members who read it.
+    fn broadcast(&mut self, key: Key<Home>, write: impl Fn(&mut Vec<u8>, Encoding, RoomTag<'_>)) {
+        let mut scratch = std::mem::take(&mut self.scratch);
+        for encoding in Encoding::ALL {
+            let Some(home) = self.homes.slab.get(key) else {
+                break;
+            };
+            if home.counts()[encoding.ix()] == 0 {
+                continue;
+            }
+            scratch.clear();
+            let is_recoverable = home.options.history_size > 0;
+            write(
+                &mut scratch,
+                encoding,
+                RoomTag {
+                    name: &home.name,
+                    number: home.number,
+                    is_recoverable,
+                },
+            );
+            if scratch.is_empty() {
+                continue;
+            }
+            let bytes = Bytes::copy_from_slice(&scratch);
+            let top = home.position().offset;
+            for at in 0..home.shards.len() {
+                let Some(member) = self.homes.slab.get(key).map(|home| &home.shards[at]) else {
+                    break;
+                };
+                if member.counts[encoding.ix()] > 0 {
+                    let frame = Frame {
+                        room: member.local,
+                        encoding,
+                        top,
+                        bytes: bytes.clone(),
+                    };
+                    self.deliver(member.shard, Delivery::Frame(frame));
+                }
+            }
+        }
+        self.scratch = scratch;
+    }
+
+    /// The home of a room, which begins to exist if it is a name that may be one.
+    fn home(&mut self, room: &str) -> Result<Key<Home>, ApiError> {
+        if let Some(key) = self.homes.find(room) {
+            return Ok(key);
+        }
+        if !is_room_name(room, self.shared.config.limits.room_name_bytes_max) {
+            return Err(ApiError::BadRequest);
+        }
+        let options = Arc::clone(self.shared.options.of(room).ok_or(ApiError::UnknownRoom)?);
+        let (id, shards, now_ms) = (self.id, self.mesh.shards(), self.now.ms);
+        self.homes
+            .find_or_insert(&room.into(), &options, id, shards, now_ms)
+            .ok_or(ApiError::TooManyRooms)
+    }
+
+    /// Asks a room that may not exist, which then answers `nothing`, if its namespace keeps what is asked for.
+    fn known_home<T>(
+        &mut self,
+        room: &str,
+        ask: impl FnOnce(&mut Home) -> Result<T, ApiError>,
+        is_kept: fn(&RoomOptions) -> bool,
+        nothing: T,
+    ) -> Result<T, ApiError> {
+        if let Some(home) = self
+            .homes
+            .find(room)
+            .and_then(|key| self.homes.slab.get_mut(key))
+        {
+            return ask(home);
+        }
+        if !is_room_name(room, self.shared.config.limits.room_name_bytes_max) {
+            return Err(ApiError::BadRequest);
+        }
+        match self.shared.options.of(room) {
+            None => Err(ApiError::UnknownRoom),
+            Some(options) if !is_kept(options) => Err(ApiError::NotAvailable),
+            Some(_) => Ok(nothing),
+        }
+    }
+
+    fn rooms_matching(&self, pattern: Option<&str>) -> Vec<RoomInfo> {
+        let homes = self.homes.slab.iter().filter(|home| home.members() > 0);
+        let named = homes.filter(|home| pattern.is_none_or(|pattern| glob(pattern, &home.name)));
+        named
+            .map(|home| RoomInfo {
+                name: (&*home.name).into(),
+                members: home.members(),
+            })
+            .collect()
+    }
+
+    fn answer<T>(
+        &mut self,
+        reply: ReplyTo<T>,
+        result: Result<T, ApiError>,
+        answer: fn(Result<T, ApiError>) -> Answer,
+    ) {
+        match reply {
+            ReplyTo::Nobody => {}
+            ReplyTo::Service(reply) => reply(result),
+            ReplyTo::Conn { conn, request } => {
+                self.deliver(
+                    conn.shard(),
+                    Delivery::Answer {
+                        conn,
+                        request,
+                        answer: answer(result),
+                    },
+                );
+            }
+        }
+    }
+}
+
+fn has_presence(options: &RoomOptions) -> bool {
+    options.presence
+}
+
+fn has_history(options: &RoomOptions) -> bool {
+    options.history_size > 0
+}
+
+/// Whether a name matches a pattern in which `*` stands for any number of characters.
+fn glob(pattern: &str, name: &str) -> bool {
+    let mut parts = pattern.split('*');
+    let first = parts.next().unwrap_or("");
+    let Some(mut rest) = name.strip_prefix(first) else {
+        return false;
+    };
+    let mut parts = parts.peekable();
+    if parts.peek().is_none() {
+        return rest.is_empty();
+    }
+    while let Some(part) = parts.next() {
+        if parts.peek().is_none() {
+            return rest.ends_with(part);
+        }
+        let Some(at) = rest.find(part) else {
+            return false;
+        };
+        rest = &rest[at + part.len()..];
+    }
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::glob;
+
+    #[test]
+    fn globs() {
+        for (pattern, name, expected) in [
+            ("a", "a", true),
+            ("a", "ab", false),
+            ("*", "", true),
+            ("*", "anything", true),
+            ("chat:*", "chat:1", true),
+            ("chat:*", "cha", false),
+            ("*:1", "chat:1", true),
+            ("a*b*c", "a1b2c", true),
+            ("a*b*c", "acb", false),
+            ("a*a", "a", false),
+        ] {
+            assert_eq!(glob(pattern, name), expected, "{pattern} on {name}");
+        }
+    }
+}

@@ -1,0 +1,423 @@
+//! The native dialect: rkyv frames over TCP, or inside WebSocket binary messages.
+
+use bytes::Bytes;
+use fanfare_wire::centrifuge::codes::{DisconnectCode, ErrorCode, UnsubscribeCode};
+use fanfare_wire::native::{self, ClientFrame};
+use fanfare_wire::ws;
+
+use super::{Ending, error_code};
+use crate::api::{Payload, Position, Publish};
+use crate::authority::Denied;
+use crate::conn::Phase;
+use crate::core::{Core, millis};
+use crate::encoding::Encoding;
+use crate::membership::{Right, Subscribe, publisher};
+use crate::message::{Answer, Joined, ReplyTo, Request};
+use crate::room::Room;
+use crate::slab::Key;
+
+/// What carries the frames.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Carrier {
+    Tcp,
+    WebSocket,
+}
+
+impl Carrier {
+    const fn encoding(self) -> Encoding {
+        match self {
+            Self::Tcp => Encoding::Native,
+            Self::WebSocket => Encoding::NativeWebSocket,
+        }
+    }
+}
+
+/// Where frames begin and end.
+#[derive(Debug)]
+pub(crate) enum Framing {
+    /// On a stream: the beginning of a frame, while there is only that.
+    Tcp { partial: Option<Box<Vec<u8>>> },
+    /// A message holds whole frames.
+    WebSocket(ws::Decoder),
+}
+
+impl Framing {
+    pub(super) const fn tcp() -> Self {
+        Self::Tcp { partial: None }
+    }
+
+    pub(super) fn is_partial(&self) -> bool {
+        match self {
+            Self::Tcp { partial } => partial.is_some(),
+            Self::WebSocket(decoder) => !decoder.is_idle(),
+        }
+    }
+
+    pub(super) const fn websocket() -> Self {
+        Self::WebSocket(ws::Decoder::new(ws::Role::Server))
+    }
+}
+
+pub(super) fn receive(
+    core: &mut Core,
+    slot: u32,
+    framing: &mut Framing,
+    input: &mut [u8],
+) -> Result<(), Ending> {
+    match framing {
+        Framing::Tcp { partial } => receive_stream(core, slot, partial, input),
+        Framing::WebSocket(decoder) => receive_messages(core, slot, decoder, input),
+    }
+}
+
+fn receive_stream(
+    core: &mut Core,
+    slot: u32,
+    partial: &mut Option<Box<Vec<u8>>>,
+    input: &[u8],
+) -> Result<(), Ending> {
+    let Some(mut buffer) = partial.take() else {
+        let consumed = frames(core, slot, Carrier::Tcp, input)?;
+        if consumed < input.len() {
+            *partial = Some(Box::new(input[consumed..].to_vec()));
+        }
+        return Ok(());
+    };
+    buffer.extend_from_slice(input);
+    let consumed = frames(core, slot, Carrier::Tcp, &buffer)?;
+    if consumed < buffer.len() {
+        buffer.drain(..consumed);
+        *partial = Some(buffer);
+    }
+    Ok(())
+}
+
+fn receive_messages(
+    core: &mut Core,
+    slot: u32,
+    decoder: &mut ws::Decoder,
+    input: &mut [u8],
+) -> Result<(), Ending> {
+    let mut at = 0;
+    loop {
+        // A client that has just authenticated may send more at once.
+        let limits = super::ws_limits(core, slot);
+        let (consumed, event) =
+            decoder
+                .next(&mut input[at..], &limits)
+                .map_err(|error| Ending::WebSocket {
+                    code: error.close_code(),
+                })?;
+        at += consumed;
+        match event {
+            Some(ws::Event::Binary(message)) => {
+                let consumed = frames(core, slot, Carrier::WebSocket, message)?;
+                if consumed < message.len() {
+                    return Err(DisconnectCode::BAD_REQUEST.into());
+                }
+            }
+            Some(ws::Event::Text(_)) => return Err(DisconnectCode::INAPPROPRIATE_PROTOCOL.into()),
+            Some(event) => super::control_event(core, slot, event)?,
+            None => return Ok(()),
+        }
+    }
+}
+
+/// Handles the whole frames at the start of `input`; returns how many bytes they took.
+fn frames(core: &mut Core, slot: u32, carrier: Carrier, input: &[u8]) -> Result<usize, Ending> {
+    let mut at = 0;
+    loop {
+        let archive_bytes_max = super::message_bytes_max(core, slot);
+        match native::decode_client(&input[at..], archive_bytes_max) {
+            Ok(Some((frame, consumed))) => {
+                core.gauges.counters.messages_received.inc();
+                handle(core, slot, carrier, frame)?;
+                at += consumed;
+            }
+            Ok(None) => return Ok(at),
+            Err(error) => return Err(error.code().into()),
+        }
+    }
+}
+
+fn handle(
+    core: &mut Core,
+    slot: u32,
+    carrier: Carrier,
+    frame: ClientFrame<'_>,
+) -> Result<(), Ending> {
+    let is_open = core
+        .conns
+        .get(slot)
+        .is_some_and(|conn| conn.phase == Phase::Open);
+    match frame {
+        ClientFrame::Hello(hello) if !is_open => greet(core, slot, carrier, hello.token),
+        // Nothing before Hello, and Hello only once.
+        _ if !is_open => Err(DisconnectCode::BAD_REQUEST.into()),
+        ClientFrame::Hello(_) => Err(DisconnectCode::BAD_REQUEST.into()),
+        ClientFrame::Publish(message) => {
+            publish(core, slot, carrier, message);
+            Ok(())
+        }
+        ClientFrame::Subscribe(message) => {
+            if message.request == 0 {
+                return Err(DisconnectCode::BAD_REQUEST.into());
+            }
+            let position = Position {
+                epoch: message.epoch,
+                offset: message.offset,
+            };
+            let recover = message.recover.then_some(position);
+            let wish = Subscribe {
+                request: message.request,
+                room: message.room,
+                token: message.token,
+                recover,
+                rejects_unrecovered: false,
+            };
+            if let Err(code) = core.subscribe(slot, wish) {
+                refuse(core, slot, carrier, message.request, code);
+            }
+            Ok(())
+        }
+        ClientFrame::Unsubscribe(message) => {
+            let number = core
+                .rooms
+                .find(message.room)
+                .and_then(|key| core.rooms.slab.get(key))
+                .map_or(0, |room| room.number);
+            if core.unsubscribe(slot, message.room) {
+                let code = UnsubscribeCode::CLIENT;
+                let reply = native::Unsubscribed {
+                    request: message.request,
+                    room: number,
+                    code: code.number(),
+                    reason: code.reason(),
+                };
+                write(core, slot, carrier, |out| {
+                    native::write_unsubscribed(out, &reply)
+                });
+            } else {
+                refuse(core, slot, carrier, message.request, ErrorCode::BAD_REQUEST);
+            }
+            Ok(())
+        }
+        ClientFrame::Ping => {
+            write(core, slot, carrier, native::write_server_pong);
+            Ok(())
+        }
+        ClientFrame::Pong => {
+            core.pong(slot);
+            Ok(())
+        }
+    }
+}
+
+fn greet(core: &mut Core, slot: u32, carrier: Carrier, token: &str) -> Result<(), Ending> {
+    let grant = super::grant(core, token).map_err(|denied| match denied {
+        Denied::Expired => Ending::Disconnect(DisconnectCode::EXPIRED),
+        Denied::Invalid | Denied::NotPermitted => Ending::Disconnect(DisconnectCode::INVALID_TOKEN),
+    })?;
+    let rooms = grant.rooms.clone();
+    let Some(client) = core.authenticated(slot, grant, carrier.encoding()) else {
+        return Ok(());
+    };
+    let limits = &core.shared.config.limits;
+    let (ping, pong, bytes_max) = (
+        limits.ping_interval,
+        limits.pong_timeout,
+        limits.message_bytes_max,
+    );
+    let client = client.to_string();
+    let ms = |duration| u32::try_from(millis(duration)).unwrap_or(u32::MAX);
+    let welcome = native::Welcome {
+        client: &client,
+        ping_interval_ms: ms(ping),
+        pong_timeout_ms: ms(pong),
+        archive_bytes_max: bytes_max,
+    };
+    write(core, slot, carrier, |out| {
+        native::write_welcome(out, &welcome)
+    });
+    super::subscribe_by_server(core, slot, &rooms);
+    Ok(())
+}
+
+fn publish(core: &mut Core, slot: u32, carrier: Carrier, message: native::Publish<'_>) {
+    let checked = core.check_room(message.room).and_then(|(room, options)| {
+        if core.may(slot, room, &options, Right::Publish) {
+            Ok(())
+        } else {
+            Err(ErrorCode::PERMISSION_DENIED)
+        }
+    });
+    if let Err(code) = checked {
+        refuse(core, slot, carrier, message.request, code);
+        return;
+    }
+    let conn = core.conn_ref(slot);
+    let reply = if message.request == 0 {
+        ReplyTo::Nobody
+    } else {
+        ReplyTo::Conn {
+            conn,
+            request: message.request,
+        }
+    };
+    let publisher = core
+        .conns
+        .get(slot)
+        .filter(|conn| !conn.is_service())
+        .and_then(|it| publisher(it, conn));
+    let payload = Payload {
+        bytes: Bytes::copy_from_slice(message.data),
+        is_json: false,
+    };
+    let publish = Publish {
+        room: message.room.into(),
+        payload,
+        tags: Vec::new(),
+        skip_history: false,
+        idempotency_key: None,
+    };
+    let home = core.shared.home_of(message.room);
+    core.request(
+        home,
+        Request::Publish {
+            publish: Box::new(publish),
+            publisher,
+            reply,
+        },
+    );
+}
+
+fn refuse(core: &mut Core, slot: u32, carrier: Carrier, request: u32, code: ErrorCode) {
+    core.gauges.counters.client_errors.inc();
+    // 0 wants no answer.
+    if request != 0 {
+        error(core, slot, carrier, request, code);
+    }
+}
+
+// -- what the engine tells the client
+
+pub(super) fn error(core: &mut Core, slot: u32, carrier: Carrier, request: u32, code: ErrorCode) {
+    let reply = native::ErrorReply {
+        request,
+        code: code.number(),
+        message: code.message(),
+    };
+    write(core, slot, carrier, |out| native::write_error(out, &reply));
+}
+
+pub(super) fn ping(core: &mut Core, slot: u32, carrier: Carrier) {
+    write(core, slot, carrier, native::write_server_ping);
+}
+
+pub(super) fn disconnect(core: &mut Core, slot: u32, carrier: Carrier, code: u16, reason: &str) {
+    write(core, slot, carrier, |out| {
+        native::write_disconnect(out, &native::Disconnect { code, reason })
+    });
+    if carrier == Carrier::WebSocket {
+        core.write(slot, |out| ws::write_close(out, code, reason));
+    }
+}
+
+pub(super) fn gap(
+    core: &mut Core,
+    slot: u32,
+    carrier: Carrier,
+    room: Key<Room>,
+    from: u64,
+    to: u64,
+) {
+    let number = core.rooms.slab.get(room).map_or(0, |room| room.number);
+    write(core, slot, carrier, |out| {
+        native::write_gap(
+            out,
+            &native::Gap {
+                room: number,
+                from,
+                to,
+            },
+        )
+    });
+}
+
+pub(super) fn unsubscribed(
+    core: &mut Core,
+    slot: u32,
+    carrier: Carrier,
+    room: Key<Room>,
+    code: UnsubscribeCode,
+) {
+    let number = core.rooms.slab.get(room).map_or(0, |room| room.number);
+    let push = native::Unsubscribed {
+        request: 0,
+        room: number,
+        code: code.number(),
+        reason: code.reason(),
+    };
+    write(core, slot, carrier, |out| {
+        native::write_unsubscribed(out, &push)
+    });
+}
+
+pub(super) fn joined(core: &mut Core, slot: u32, carrier: Carrier, joined: &Joined) {
+    let Some(room) = core.rooms.slab.get(joined.local) else {
+        return;
+    };
+    let name = if joined.request == 0 {
+        std::sync::Arc::clone(&room.name)
+    } else {
+        "".into()
+    };
+    let subscribed = native::Subscribed {
+        request: joined.request,
+        room: joined.number,
+        name: &name,
+        epoch: joined.position.epoch,
+        offset: joined.position.offset,
+        recoverable: room.options.history_size > 0,
+        was_recovering: joined.was_recovering,
+        recovered: joined.recovered.is_some(),
+    };
+    write(core, slot, carrier, |out| {
+        native::write_subscribed(out, &subscribed)
+    });
+    for publication in joined.recovered.iter().flatten() {
+        write(core, slot, carrier, |out| {
+            native::write_publication(
+                out,
+                joined.number,
+                publication.offset,
+                &publication.payload.bytes,
+            );
+        });
+    }
+}
+
+pub(super) fn answer(core: &mut Core, slot: u32, carrier: Carrier, request: u32, answer: Answer) {
+    match answer {
+        Answer::Published(Ok(published)) => {
+            let ack = native::Ack {
+                request,
+                epoch: published.position.epoch,
+                offset: published.position.offset,
+                members: published.reached.total(),
+            };
+            write(core, slot, carrier, |out| native::write_ack(out, &ack));
+        }
+        Answer::Published(Err(failed)) => refuse(core, slot, carrier, request, error_code(failed)),
+        // The native protocol has no such requests.
+        Answer::Presence(_) | Answer::PresenceStats(_) | Answer::History(_) => {}
+    }
+}
+
+/// Writes frames, inside a message of their own where there are messages.
+fn write(core: &mut Core, slot: u32, carrier: Carrier, write: impl FnOnce(&mut Vec<u8>)) {
+    core.write(slot, |out| match carrier {
+        Carrier::Tcp => write(out),
+        Carrier::WebSocket => ws::write_frame_with(out, ws::Opcode::Binary, write),
+    });
+}
