@@ -33,6 +33,34 @@ pub fn number(payload: &[u8]) -> Option<u64> {
     })
 }
 
+/// How many numbers a short payload tells apart.
+pub const SHORT_NUMBERS: u64 = 9_000;
+
+/// A payload as long as `{"test":1}`, with the number modulo [`SHORT_NUMBERS`]: `{"t":1017}`, JSON too.
+#[must_use]
+pub fn short(number: u64) -> [u8; 10] {
+    let digits = 1_000 + number % SHORT_NUMBERS;
+    let mut payload = *br#"{"t":0000}"#;
+    for (at, power) in (5..).zip([1_000, 100, 10, 1]) {
+        // One digit.
+        payload[at] = b'0' + u8::try_from(digits / power % 10).unwrap_or(0);
+    }
+    payload
+}
+
+/// The number of a short payload, modulo [`SHORT_NUMBERS`].
+#[must_use]
+pub fn short_number(payload: &[u8]) -> Option<u64> {
+    let digits = payload.strip_prefix(br#"{"t":"#)?.strip_suffix(b"}")?;
+    if digits.len() != 4 || !digits.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    let digits = digits
+        .iter()
+        .fold(0, |digits, byte| digits * 10 + u64::from(byte - b'0'));
+    digits.checked_sub(1_000)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -48,6 +76,22 @@ mod tests {
             );
         }
         assert_eq!(payload(u64::MAX, 0).len(), BYTES_MIN);
+    }
+
+    #[test]
+    fn short_payloads_hold_the_number_modulo() {
+        assert_eq!(&short(17), br#"{"t":1017}"#);
+        for n in [0, 1, 8_999, 9_000, 123_456_789] {
+            assert_eq!(short_number(&short(n)), Some(n % SHORT_NUMBERS));
+        }
+        for text in [
+            r#"{"t":0999}"#,
+            r#"{"t":10}"#,
+            r#"{"t":1x00}"#,
+            r#"{"test":1}"#,
+        ] {
+            assert_eq!(short_number(text.as_bytes()), None, "{text}");
+        }
     }
 
     #[test]

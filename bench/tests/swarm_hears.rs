@@ -115,7 +115,7 @@ fn every_member_hears_everything_and_answers_pings() {
             })
             .expect("they hear");
         assert_eq!(swarm.total().ended, 0);
-        let reports = swarm.finish().expect("no crew failed");
+        let reports = swarm.finish().expect("no crew failed").groups;
         assert_eq!(reports.len(), 4);
         for report in reports.as_slice().concat() {
             assert!(report.ledger.is_faithful(), "{report:?}");
@@ -162,7 +162,7 @@ fn a_member_that_never_reads_sleeps_until_it_is_woken() {
             heard_by(swarm, Behaviour::NeverReads) == members
         })
         .expect("who is woken hears what was sent meanwhile");
-    for report in swarm.finish().expect("no crew failed").concat() {
+    for report in swarm.finish().expect("no crew failed").groups.concat() {
         assert_eq!(report.ledger.received, 1, "{report:?}");
         assert!(report.ledger.is_faithful(), "{report:?}");
     }
@@ -196,7 +196,7 @@ fn a_refused_member_says_why_and_a_publication_that_is_not_there_is_missed() {
             swarm.total().publications >= 2 * members
         })
         .expect("they hear");
-    let reports = swarm.finish().expect("no crew failed");
+    let reports = swarm.finish().expect("no crew failed").groups;
     for report in &reports[0] {
         assert_eq!(report.stage, Stage::Refused(103), "{report:?}");
     }

@@ -89,11 +89,11 @@ impl Metrics {
             .observe(took.as_secs_f64());
     }
 
-    /// Counts an operation of a request; most requests are one.
-    pub(crate) fn count_operation(&self, method: &'static str, status: u16) {
+    /// Counts operations of a request that ended in the same way; most requests are one.
+    pub(crate) fn count_operations(&self, method: &'static str, status: u16, count: u64) {
         self.operations
             .get_or_create(&RequestLabels { method, status })
-            .inc();
+            .inc_by(count);
     }
 
     /// The text.

@@ -103,7 +103,7 @@ fn crowd(members: u32, shards: u64, policy: Policy) {
     let deliveries = metrics::sum(&server, "fanfare_deliveries_total");
 
     let behaviours: Vec<Behaviour> = swarm.groups().iter().map(|group| group.behaviour).collect();
-    let reports = swarm.finish().expect("no crew failed");
+    let reports = swarm.finish().expect("no crew failed").groups;
     let mut tally = Tally::default();
     for (behaviour, reports) in behaviours.iter().zip(&reports) {
         for report in reports {

@@ -6,6 +6,7 @@ use fanfare_wire::centrifuge::codes::DisconnectCode;
 
 use crate::conn::Phase;
 use crate::core::{Accepting, Core, Drain, Now, Op, millis};
+use crate::encoding::Encoding;
 use crate::session;
 
 /// A gap between turns that is a fault of ours or the machine's, in milliseconds.
@@ -36,6 +37,8 @@ impl Core {
         if self.now.ms < self.wheel.next_tick_ms() {
             return;
         }
+        let ping_interval_ms = millis(self.shared.config.limits.ping_interval);
+        self.output.mark_recent(self.now.ms, ping_interval_ms / 4);
         let mut due = std::mem::take(&mut self.due);
         self.wheel.advance(self.now.ms, &mut due);
         for slot in due.drain(..) {
@@ -68,13 +71,23 @@ impl Core {
     }
 
     /// Pings the connection, or closes it because the last ping was not answered or its token has expired.
+    ///
+    /// A native client that has just been sent something is not pinged: it hears from the server, and that it lives is for
+    /// TCP to find out, which has its bytes acknowledged or gives it up (`TCP_USER_TIMEOUT`). With a million members that
+    /// hear 40 messages a second, pings and their answers took half of the core that sends them.
     fn heartbeat(&mut self, slot: u32) {
         let timeout = self.shared.config.limits.pong_timeout;
         self.expire_memberships(slot);
         let is_behind = self.is_behind();
+        let hears = self.took_output_recently(slot);
         let Some(conn) = self.conns.get_mut(slot) else {
             return;
         };
+        let hears = hears
+            && matches!(
+                conn.encoding(),
+                Some(Encoding::Native | Encoding::NativeWebSocket)
+            );
         let expires_at = conn
             .identity
             .as_ref()
@@ -88,6 +101,8 @@ impl Core {
         } else if is_stuck && !is_behind {
             self.gauges.counters.message_timeouts.inc();
             self.disconnect(slot, DisconnectCode::SLOW);
+        } else if !conn.awaits_pong && hears {
+            self.schedule_in(slot, self.shared.config.limits.ping_interval / 2);
         } else if !conn.awaits_pong {
             conn.awaits_pong = true;
             session::ping(self, slot);

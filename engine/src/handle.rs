@@ -10,9 +10,10 @@ use crate::api::{
 };
 use crate::core::millis;
 use crate::counters::{Gauges, ShardSnapshot};
+use crate::gather::gather;
 use crate::ids::ShardId;
 use crate::membership::is_room_name;
-use crate::message::{Command, ReplyTo, Request};
+use crate::message::{Command, NumberedAnswer, NumberedPost, Post, ReplyTo, Request};
 use crate::shared::Shared;
 
 /// A way to ask things of a running engine.
@@ -30,14 +31,45 @@ impl Handle {
     /// Publishes to a room.
     pub fn publish(&self, publish: Publish, reply: Reply<Published>) {
         let home = self.shared.home_of(&publish.room);
-        self.submit(
-            home,
-            Request::Publish {
-                publish: Box::new(publish),
-                publisher: None,
-                reply: ReplyTo::Service(reply),
-            },
-        );
+        let (room, post) = Post::of_service(publish);
+        let reply = ReplyTo::Service(reply);
+        self.submit(home, Request::Publish { room, post, reply });
+    }
+
+    /// Publishes several at once, each as if by itself, at the cost of one request per shard. Those of one room are
+    /// ordered as they are given here; what became of each is answered in that order, too.
+    ///
+    /// A shard takes its part in one go, and what it has to deliver of it waits in memory for room in the inboxes of
+    /// others: pass on at most some hundreds.
+    pub fn publish_all(
+        &self,
+        publications: Vec<Publish>,
+        reply: Reply<Vec<Result<Published, ApiError>>>,
+    ) {
+        let shards = self.shared.inboxes.len();
+        let mut parts: Vec<Vec<NumberedPost>> = Vec::new();
+        parts.resize_with(shards, Vec::new);
+        for (number, publish) in (0..).zip(publications) {
+            let home = self.shared.home_of(&publish.room);
+            let (room, post) = Post::of_service(publish);
+            parts[home.ix()].push((number, room, post));
+        }
+        let homes: Vec<_> = (0..).map(ShardId).zip(parts).collect();
+        let homes: Vec<_> = homes
+            .into_iter()
+            .filter(|(_, posts)| !posts.is_empty())
+            .collect();
+        if homes.is_empty() {
+            return reply(Ok(Vec::new()));
+        }
+        let replies = gather(homes.len(), reply, |parts: Vec<Vec<NumberedAnswer>>| {
+            let mut answers = parts.concat();
+            answers.sort_unstable_by_key(|(number, _)| *number);
+            answers.into_iter().map(|(_, answer)| answer).collect()
+        });
+        for ((home, posts), reply) in homes.into_iter().zip(replies) {
+            self.submit(home, Request::PublishAll { posts, reply });
+        }
     }
 
     /// Who is in a room.

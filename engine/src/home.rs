@@ -9,13 +9,13 @@ use hashbrown::HashMap;
 
 use crate::api::{
     ApiError, IDEMPOTENCY_KEYS_MAX, IDEMPOTENCY_SECONDS, Payload, Position, PresenceEntry,
-    PresenceStats, Publish, Published, Publisher, Reached, StoredPublication,
+    PresenceStats, Published, Reached, StoredPublication,
 };
 use crate::config::RoomOptions;
 use crate::encoding::{Counts, Encoding, reached};
 use crate::history::History;
 use crate::ids::{ConnRef, ShardId};
-use crate::message::{Join, Joined};
+use crate::message::{Join, Joined, Post};
 use crate::room::Room;
 use crate::slab::{Key, Slab};
 
@@ -62,7 +62,7 @@ struct Present {
 /// A publication that has been given its place.
 pub(crate) struct Ordered {
     pub(crate) published: Published,
-    /// What members receive; `None` for a repeat, which goes to nobody.
+    /// What members receive, and [`keep`](Home::keep) then takes; `None` for a repeat, which goes to nobody.
     pub(crate) publication: Option<StoredPublication>,
 }
 
@@ -175,15 +175,11 @@ impl Home {
         self.presence.contains_key(&conn)
     }
 
-    /// Gives a publication its place, and keeps it if the room has a history.
-    pub(crate) fn order(
-        &mut self,
-        publish: Publish,
-        publisher: Option<Box<Publisher>>,
-        now_ms: u64,
-    ) -> Ordered {
+    /// Gives a publication its place.
+    pub(crate) fn order(&mut self, post: Post, now_ms: u64) -> Ordered {
         self.used_at_ms = now_ms;
-        if let Some(key) = &publish.idempotency_key
+        let extras = post.extras.map(|extras| *extras).unwrap_or_default();
+        if let Some(key) = &extras.idempotency_key
             && let Some(first) = self.idempotency.get_or_insert_default().find(key, now_ms)
         {
             let published = Published {
@@ -198,11 +194,11 @@ impl Home {
         }
         let keeps_history = self.options.history_size > 0;
         // In a room with history, what is not stored gets no number: a hole would make recovery fail.
-        let is_numbered = !(keeps_history && publish.skip_history);
+        let is_numbered = !(keeps_history && extras.skip_history);
         if is_numbered {
             self.position.offset += 1;
         }
-        let mut payload = publish.payload;
+        let mut payload = post.payload;
         let mut json = None;
         if keeps_history || self.counts[Encoding::CentrifugeJson.ix()] > 0 {
             json = find_json(&mut payload);
@@ -211,14 +207,10 @@ impl Home {
             offset: if is_numbered { self.position.offset } else { 0 },
             payload,
             json,
-            publisher,
-            tags: publish.tags,
+            publisher: post.publisher,
+            tags: extras.tags,
         };
-        if keeps_history && is_numbered {
-            self.history
-                .push(publication.clone(), now_ms, &self.options);
-        }
-        if let Some(key) = publish.idempotency_key {
+        if let Some(key) = extras.idempotency_key {
             self.idempotency
                 .get_or_insert_default()
                 .insert(key, self.position, now_ms);
@@ -231,6 +223,13 @@ impl Home {
         Ordered {
             published,
             publication: Some(publication),
+        }
+    }
+
+    /// Keeps a publication that has been ordered, if the room has a history and the publication a number in it.
+    pub(crate) fn keep(&mut self, publication: StoredPublication, now_ms: u64) {
+        if self.options.history_size > 0 && publication.offset > 0 {
+            self.history.push(publication, now_ms, &self.options);
         }
     }
 
@@ -456,6 +455,7 @@ fn random_epoch() -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::message::Extras;
 
     fn homes() -> (Homes, Arc<RoomOptions>) {
         (
@@ -467,17 +467,20 @@ mod tests {
         )
     }
 
-    fn publish(key: Option<&str>) -> Publish {
+    fn post(key: Option<&str>, skip_history: bool) -> Post {
         let payload = Payload {
             bytes: Bytes::from_static(b"1"),
             is_json: true,
         };
-        Publish {
-            room: "r".into(),
-            payload,
-            tags: Vec::new(),
-            skip_history: false,
+        let extras = Extras {
+            skip_history,
             idempotency_key: key.map(Into::into),
+            ..Extras::default()
+        };
+        Post {
+            payload,
+            publisher: None,
+            extras: Some(Box::new(extras)),
         }
     }
 
@@ -488,15 +491,15 @@ mod tests {
             .find_or_insert(&"r".into(), &options, ShardId(0), 1, 0)
             .expect("room for it");
         let home = homes.slab.get_mut(key).expect("just made");
-        let first = home.order(publish(Some("k")), None, 0).published;
-        let second = home.order(publish(Some("other")), None, 1).published;
-        let repeat = home.order(publish(Some("k")), None, 119_999);
+        let first = home.order(post(Some("k"), false), 0).published;
+        let second = home.order(post(Some("other"), false), 1).published;
+        let repeat = home.order(post(Some("k"), false), 119_999);
         assert_eq!((first.position.offset, second.position.offset), (1, 2));
         assert!(repeat.published.is_duplicate && repeat.publication.is_none());
         assert_eq!(repeat.published.position, first.position);
         assert!(
             !home
-                .order(publish(Some("k")), None, 120_000)
+                .order(post(Some("k"), false), 120_000)
                 .published
                 .is_duplicate
         );
@@ -509,17 +512,22 @@ mod tests {
             .find_or_insert(&"r".into(), &options, ShardId(0), 1, 0)
             .expect("room for it");
         let home = homes.slab.get_mut(key).expect("just made");
-        home.order(publish(None), None, 0);
-        let skipped = home.order(
-            Publish {
-                skip_history: true,
-                ..publish(None)
-            },
-            None,
-            0,
-        );
-        assert_eq!(skipped.published.position.offset, 1);
-        assert_eq!(skipped.publication.map(|p| p.offset), Some(0));
+        let mut publish = |skip_history| {
+            let Ordered {
+                published,
+                publication,
+            } = home.order(post(None, skip_history), 0);
+            let publication = publication.expect("no repeat");
+            let offsets = (published.position.offset, publication.offset);
+            home.keep(publication, 0);
+            offsets
+        };
+        assert_eq!(publish(false), (1, 1));
+        assert_eq!(publish(true), (1, 0));
+        assert_eq!(publish(false), (2, 2));
+        let kept = home.history(None, None, false, 0).expect("history");
+        let kept: Vec<u64> = kept.publications.iter().map(|p| p.offset).collect();
+        assert_eq!(kept, [1, 2]);
     }
 
     #[test]

@@ -29,6 +29,8 @@
 
 pub mod api;
 mod authority;
+#[cfg(feature = "bench")]
+pub mod bench;
 mod config;
 mod conn;
 mod core;

@@ -30,9 +30,14 @@ pub(crate) enum Request {
     },
     /// A publication to be ordered.
     Publish {
-        publish: Box<Publish>,
-        publisher: Option<Box<Publisher>>,
+        room: Box<str>,
+        post: Post,
         reply: ReplyTo<Published>,
+    },
+    /// Publications of a service, to be ordered in this order.
+    PublishAll {
+        posts: Vec<NumberedPost>,
+        reply: Reply<Vec<NumberedAnswer>>,
     },
     Presence {
         room: Box<str>,
@@ -97,6 +102,10 @@ impl Request {
                 reply: ReplyTo::Service(reply),
                 ..
             } => reply(Err(error)),
+            Self::PublishAll { posts, reply } => {
+                let refused = |(number, ..): NumberedPost| (number, Err(error));
+                reply(Ok(posts.into_iter().map(refused).collect()));
+            }
             Self::Presence {
                 reply: ReplyTo::Service(reply),
                 ..
@@ -123,6 +132,46 @@ impl Request {
             | Self::Bind { .. }
             | Self::Unbind { .. } => {}
         }
+    }
+}
+
+/// A publication, but for its room.
+pub(crate) struct Post {
+    pub(crate) payload: Payload,
+    /// The client that publishes it, if one does.
+    pub(crate) publisher: Option<Box<Publisher>>,
+    /// What few publications have.
+    pub(crate) extras: Option<Box<Extras>>,
+}
+
+/// What services may say of a publication.
+#[derive(Default, PartialEq, Eq)]
+pub(crate) struct Extras {
+    pub(crate) tags: Vec<(Box<str>, Box<str>)>,
+    pub(crate) skip_history: bool,
+    pub(crate) idempotency_key: Option<Box<str>>,
+}
+
+/// One of several publications: its number among them, its room, and itself.
+pub(crate) type NumberedPost = (u32, Box<str>, Post);
+
+/// What became of the publication with this number.
+pub(crate) type NumberedAnswer = (u32, Result<Published, ApiError>);
+
+impl Post {
+    /// Of a service: the room, and the rest.
+    pub(crate) fn of_service(publish: Publish) -> (Box<str>, Self) {
+        let extras = Extras {
+            tags: publish.tags,
+            skip_history: publish.skip_history,
+            idempotency_key: publish.idempotency_key,
+        };
+        let post = Self {
+            payload: publish.payload,
+            publisher: None,
+            extras: (extras != Extras::default()).then(|| Box::new(extras)),
+        };
+        (publish.room, post)
     }
 }
 

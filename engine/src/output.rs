@@ -76,6 +76,8 @@ pub(crate) struct Output {
     /// Smaller than [`BATCH_SENDS`] in simulations, where few connections are to fill many batches.
     pub(crate) batch_sends: usize,
     batch: u32,
+    /// The batches under way at two times, up to [`Output::mark_recent`]'s interval and up to twice that ago.
+    marks: [(u64, u32); 2],
 }
 
 impl Output {
@@ -95,6 +97,18 @@ impl Output {
         self.bytes.len() > KEPT_BYTES
     }
 
+    /// Notes the time of a batch, if the last note is so old. To be called about as often.
+    pub(crate) fn mark_recent(&mut self, now_ms: u64, interval_ms: u64) {
+        if now_ms >= self.marks[0].0 + interval_ms {
+            self.marks = [(now_ms, self.batch), self.marks[0]];
+        }
+    }
+
+    /// Whether this batch left within the last one or two intervals of [`mark_recent`](Self::mark_recent).
+    fn is_recent(&self, batch: u32) -> bool {
+        self.batch.wrapping_sub(batch) < self.batch.wrapping_sub(self.marks[1].1)
+    }
+
     fn is_batch_full(&self) -> bool {
         self.plan.len() >= self.batch_sends
     }
@@ -108,6 +122,13 @@ impl Output {
 }
 
 impl Core {
+    /// Whether the connection was sent something a while ago at most (see [`Output::mark_recent`]), and took all of it.
+    pub(crate) fn took_output_recently(&self, slot: u32) -> bool {
+        self.conns
+            .get(slot)
+            .is_some_and(|conn| conn.flow == Flow::Clear && self.output.is_recent(conn.batch))
+    }
+
     /// Writes direct output for a connection. It leaves with the next flush, after what was written before.
     pub(crate) fn write(&mut self, slot: u32, write: impl FnOnce(&mut Vec<u8>)) {
         // Whoever was told to go hears nothing more: nothing may follow the closing words.

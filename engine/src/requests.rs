@@ -5,9 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use fanfare_wire::centrifuge::codes::DisconnectCode;
 
-use crate::api::{
-    ApiError, History, Position, PresenceStats, Publish, Published, Publisher, Reply, RoomInfo,
-};
+use crate::api::{ApiError, History, Position, PresenceStats, Published, Reply, RoomInfo};
 use crate::config::RoomOptions;
 use crate::core::Core;
 use crate::encoding::{self, Encoding, RoomTag};
@@ -15,7 +13,7 @@ use crate::gather::gather;
 use crate::home::Home;
 use crate::ids::{ConnRef, ShardId};
 use crate::membership::is_room_name;
-use crate::message::{Answer, Command, Delivery, Frame, Join, NotJoined, ReplyTo, Request};
+use crate::message::{Answer, Command, Delivery, Frame, Join, NotJoined, Post, ReplyTo, Request};
 use crate::slab::Key;
 
 /// Members of a room whose presence clients may ask for: with more, one short question would have megabytes for an
@@ -26,13 +24,13 @@ impl Core {
     /// Handles one request of a client's shard, a service or another home.
     pub(crate) fn handle_request(&mut self, request: Request) {
         match request {
-            Request::Publish {
-                publish,
-                publisher,
-                reply,
-            } => {
-                let result = self.publish(*publish, publisher);
-                self.answer(reply, result, Answer::Published);
+            Request::Publish { room, post, reply } => self.publish_here(&room, post, reply),
+            Request::PublishAll { posts, reply } => {
+                let published = posts
+                    .into_iter()
+                    .map(|(number, room, post)| (number, self.order(&room, post)));
+                let published = published.collect();
+                reply(Ok(published));
             }
             Request::Join(join) => self.join(&join),
             Request::Leave {
@@ -168,14 +166,27 @@ impl Core {
         }
     }
 
-    fn publish(
-        &mut self,
-        publish: Publish,
-        publisher: Option<Box<Publisher>>,
-    ) -> Result<Published, ApiError> {
-        let key = self.home(&publish.room)?;
+    /// Publishes to a room: at once when its home is this shard, and then without a copy of its name.
+    pub(crate) fn publish(&mut self, room: &str, post: Post, reply: ReplyTo<Published>) {
+        let home = self.shared.home_of(room);
+        if home == self.id {
+            self.publish_here(room, post, reply);
+        } else {
+            let room = room.into();
+            self.mesh
+                .request(home, Request::Publish { room, post, reply });
+        }
+    }
+
+    fn publish_here(&mut self, room: &str, post: Post, reply: ReplyTo<Published>) {
+        let result = self.order(room, post);
+        self.answer(reply, result, Answer::Published);
+    }
+
+    fn order(&mut self, room: &str, post: Post) -> Result<Published, ApiError> {
+        let key = self.home(room)?;
         let home = self.homes.slab.get_mut(key).ok_or(ApiError::NotAvailable)?;
-        let ordered = home.order(publish, publisher, self.now.ms);
+        let ordered = home.order(post, self.now.ms);
         let Some(publication) = ordered.publication else {
             self.gauges.counters.publications_duplicate.inc();
             return Ok(ordered.published);
@@ -184,6 +195,10 @@ impl Core {
         self.broadcast(key, |out, encoding, tag| {
             encoding::write_publication(out, encoding, tag, &publication)
         });
+        // Last, so that it need not be shared.
+        if let Some(home) = self.homes.slab.get_mut(key) {
+            home.keep(publication, self.now.ms);
+        }
         Ok(ordered.published)
     }
 
@@ -270,19 +285,28 @@ impl Core {
             }
             let bytes = Bytes::copy_from_slice(&scratch);
             let top = home.position().offset;
+            let frame = |room, bytes| {
+                Delivery::Frame(Frame {
+                    room,
+                    encoding,
+                    top,
+                    bytes,
+                })
+            };
+            // The last one takes the bytes themselves: what only one holds is not counted.
+            let mut last = None;
             for at in 0..home.shards.len() {
                 let Some(member) = self.homes.slab.get(key).map(|home| &home.shards[at]) else {
                     break;
                 };
-                if member.counts[encoding.ix()] > 0 {
-                    let frame = Frame {
-                        room: member.local,
-                        encoding,
-                        top,
-                        bytes: bytes.clone(),
-                    };
-                    self.deliver(member.shard, Delivery::Frame(frame));
+                if member.counts[encoding.ix()] > 0
+                    && let Some((shard, room)) = last.replace((member.shard, member.local))
+                {
+                    self.deliver(shard, frame(room, bytes.clone()));
                 }
+            }
+            if let Some((shard, room)) = last {
+                self.deliver(shard, frame(room, bytes));
             }
         }
         self.scratch = scratch;
@@ -346,6 +370,7 @@ impl Core {
         answer: fn(Result<T, ApiError>) -> Answer,
     ) {
         match reply {
+            ReplyTo::Nobody if result.is_err() => self.gauges.counters.client_errors.inc(),
             ReplyTo::Nobody => {}
             ReplyTo::Service(reply) => reply(result),
             ReplyTo::Conn { conn, request } => {

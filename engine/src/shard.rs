@@ -19,6 +19,9 @@ use crate::slab::Key;
 /// replies have their turn again.
 const SWEEP_BATCHES_PER_TURN: usize = 2;
 
+/// Times in a turn that receives are armed again which had ended for want of buffers.
+const STARVED_ROUNDS_PER_TURN: usize = 16;
+
 /// Messages taken from each queue of the inbox per turn, for the same reason.
 const INBOX_MESSAGES_PER_TURN: usize = 1024;
 
@@ -81,6 +84,7 @@ impl<R: Ring> Shard<R> {
         self.has_swept_full_lane = false;
         self.deliver_local();
         self.take_input();
+        self.take_starved_input()?;
         self.take_messages();
         self.core.tick();
         self.deliver_local();
@@ -133,6 +137,26 @@ impl<R: Ring> Shard<R> {
         {
             self.complete(completion);
         }
+    }
+
+    /// Lets those be heard for whom there was no buffer, a buffer's worth of them at a time.
+    ///
+    /// A turn that sweeps may take as long as the turns of all shards on this core together, and what came meanwhile is
+    /// more than there are buffers: 18,000 idle connections answer 740 pings a second. With one round a turn, answers came
+    /// too late and connections were closed for it.
+    fn take_starved_input(&mut self) -> std::io::Result<()> {
+        for _ in 0..STARVED_ROUNDS_PER_TURN {
+            if self.core.starved.is_empty() || self.is_backed_up() {
+                break;
+            }
+            // The ring may give the slot of one that has gone to a new connection: nothing may wait for it by then.
+            self.flush_direct();
+            self.rearm_starved();
+            self.queue_ops();
+            self.ring.turn(Duration::ZERO, &mut self.completions)?;
+            self.take_input();
+        }
+        Ok(())
     }
 
     /// What has been taken in has not all been passed on: take in no more.
@@ -323,7 +347,7 @@ impl<R: Ring> Shard<R> {
                     .accept_one(listener, Token::new(OpKind::Accept as u8, 0, listener)),
                 Op::CancelAccept { listener } => {
                     self.ring
-                        .cancel_accept(Token::new(OpKind::Accept as u8, 0, listener));
+                        .cancel(Token::new(OpKind::Accept as u8, 0, listener));
                 }
                 Op::StopListening { listener } => self.ring.stop_listening(listener),
                 Op::Receive(slot) => self
@@ -335,7 +359,15 @@ impl<R: Ring> Shard<R> {
                 Op::Shutdown(slot) => self
                     .ring
                     .shutdown(ring_slot(slot), token(OpKind::Shutdown, slot)),
-                Op::Cancel(slot) => self.ring.cancel(ring_slot(slot)),
+                Op::Cancel(slot) => {
+                    let in_ring = self.core.conns.get(slot).map(|conn| conn.in_ring);
+                    if in_ring.is_some_and(|it| it.receive) {
+                        self.ring.cancel(token(OpKind::Receive, slot));
+                    }
+                    if in_ring.is_some_and(|it| it.poll) {
+                        self.ring.cancel(token(OpKind::PollWritable, slot));
+                    }
+                }
                 Op::Close(slot) => self.ring.close(ring_slot(slot), token(OpKind::Close, slot)),
             }
         }

@@ -7,8 +7,8 @@ use fanfare_engine::api::{ApiError, ClientId, Payload, Reached, RoomInfo, UserCo
 use fanfare_engine::{ConnRef, ShardId};
 use serde_json::json;
 use support::{
-    Centrifuge, Client, Frame, Frames, ask, eventually, open_config, publish, push, start, stop,
-    total,
+    Centrifuge, Client, Frame, Frames, ask, eventually, open_config, publish, push, start,
+    start_scripted, stop, total,
 };
 
 fn payload(text: &'static str) -> Payload {
@@ -71,6 +71,64 @@ fn rooms_are_listed_from_all_shards_by_pattern() {
     eventually("its rooms are gone", || {
         list(None).len() == 21 && list(Some("everyone"))[0].members == 2
     });
+    stop(engine);
+}
+
+#[test]
+fn publications_that_go_together_are_each_ordered_and_answered() {
+    let engine = start(open_config(3));
+    let mut member = Client::connect(engine.client_addrs()[0], "");
+    member.join("r0");
+    let together = |rooms: Vec<String>| {
+        let publications = (0..)
+            .zip(rooms)
+            .map(|(n, room)| publish(&room, &format!("{n}")));
+        ask(|reply| engine.handle().publish_all(publications.collect(), reply)).unwrap()
+    };
+    assert_eq!(together(Vec::new()), []);
+    // Over all shards, and each room several times.
+    let mut rooms: Vec<String> = (0..40).map(|n| format!("r{}", n % 8)).collect();
+    rooms.insert(20, "nowhere:r".to_owned());
+    let answers = together(rooms);
+    assert_eq!(answers.len(), 41);
+    for (n, answer) in answers.into_iter().enumerate() {
+        let before = if n < 20 { n } else { n - 1 };
+        match answer {
+            Ok(published) => {
+                assert_eq!(published.position.offset, before as u64 / 8 + 1, "{n}");
+                assert_eq!(published.reached.total(), u32::from(before % 8 == 0));
+            }
+            Err(error) => assert_eq!((n, error), (20, ApiError::UnknownRoom)),
+        }
+    }
+    for (expected, text) in (1..).zip(["0", "8", "16", "25", "33"]) {
+        match member.next() {
+            Frame::Publication { offset, data, .. } => {
+                assert_eq!((offset, &*data), (expected, text.as_bytes()))
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    stop(engine);
+}
+
+#[test]
+fn what_a_service_does_not_want_to_hear_of_is_counted() {
+    let engine = start_scripted(open_config(2));
+    let mut service = Client::connect(engine.client_addrs()[0], "s service");
+    for n in 0..10 {
+        service.publish(0, &format!("nowhere:{n}"), b"1");
+    }
+    eventually("all are refused", || {
+        total(&engine, |shard| shard.client_errors) == 10
+    });
+    service.publish(7, "nowhere:r", b"1");
+    let answer = service.next();
+    let refused = Frame::Error {
+        request: 7,
+        code: 102,
+    };
+    assert_eq!(answer, refused);
     stop(engine);
 }
 
@@ -314,11 +372,26 @@ fn what_a_service_does_quickly_one_after_the_other_comes_out_in_that_order() {
             ask(|reply| handle.subscribe(all_of("ann"), &room, reply)),
             Ok(1)
         );
+        // What goes to her the same way comes behind: from here on nothing but the last join can be under way.
+        assert_eq!(
+            ask(|reply| handle.push_user("ann", payload("\"fence\""), reply)),
+            Ok(1)
+        );
+        loop {
+            match client.next() {
+                Frame::Message(data) if data == b"\"fence\"" => break,
+                Frame::Subscribed { request: 0, .. } | Frame::Unsubscribed { request: 0, .. } => {}
+                other => panic!("{other:?}"),
+            }
+        }
+        eventually("she is a member", || {
+            total(&engine, |it| it.members) == n + 1
+        });
         let mut last = 0;
-        eventually("she is in it, once", || {
+        eventually("she is counted once", || {
             let published = push(&engine, &room, "here");
             last = published.position.offset;
-            published.reached.total() == 1 && total(&engine, |it| it.members) == n + 1
+            published.reached.total() == 1
         });
         loop {
             match client.next() {

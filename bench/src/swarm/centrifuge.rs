@@ -2,41 +2,26 @@
 
 use std::hash::{BuildHasher, RandomState};
 
-use fanfare_wire::ws::{self, Decoder, Limits, Opcode, Role, handshake};
+use fanfare_wire::ws::Opcode;
 use serde::Deserialize;
 use serde_json::json;
 use serde_json::value::RawValue;
 
 use super::dialect::{Dialect, Event, ProtocolError};
-
-/// What is taken from a server in one message.
-const LIMITS: Limits = Limits {
-    message_bytes_max: 1 << 20,
-    fragments_max: 64,
-};
+use super::upgraded::{self, Message, Upgraded};
+use super::{Identity, Language};
 
 const PATH: &str = "/connection/websocket";
-
-/// The server asks for nothing but that there is a host.
-const HOST: &str = "fanfare";
 
 const CONNECT: u32 = 1;
 const SUBSCRIBE: u32 = 2;
 
 /// A connection of the Centrifuge protocol.
 #[derive(Debug)]
-pub(super) enum Centrifuge {
-    /// The answer to the upgrade is not complete.
-    Opening(Box<Opening>),
-    Open(Decoder),
-}
-
-/// What is kept until the WebSocket is open.
-#[derive(Debug)]
-pub(super) struct Opening {
-    key: String,
-    token: String,
-    head: Vec<u8>,
+pub(super) struct Centrifuge {
+    connection: Upgraded,
+    /// Its token, until that is sent.
+    token: Box<str>,
 }
 
 /// Publications that were parsed lately.
@@ -75,14 +60,11 @@ impl Default for Parsed {
 impl Dialect for Centrifuge {
     type Shared = Parsed;
 
-    fn open(out: &mut Vec<u8>, token: &str) -> Self {
-        let key = handshake::client_key(fastrand::u128(..).to_le_bytes());
-        handshake::write_client_handshake(out, HOST, PATH, &key, None);
-        Self::Opening(Box::new(Opening {
-            key,
-            token: token.to_owned(),
-            head: Vec::new(),
-        }))
+    fn open(out: &mut Vec<u8>, _: Language, identity: &Identity) -> Self {
+        Self {
+            connection: Upgraded::open(out, PATH),
+            token: identity.token.as_str().into(),
+        }
     }
 
     fn subscribe(&mut self, out: &mut Vec<u8>, room: &str) {
@@ -103,63 +85,29 @@ impl Dialect for Centrifuge {
         out: &mut Vec<u8>,
         on_event: &mut impl FnMut(Event<'_>),
     ) -> Result<(), ProtocolError> {
-        match self {
-            Self::Open(decoder) => messages(decoder, parsed, input, out, on_event),
-            Self::Opening(opening) => {
-                opening.head.extend_from_slice(input);
-                let checked = handshake::check_response(&opening.head, &opening.key, None)
-                    .map_err(|error| ProtocolError::Handshake(error.to_string()))?;
-                let Some(head_bytes) = checked else {
-                    return Ok(());
-                };
-                let hello =
-                    json!({"id": CONNECT, "connect": {"token": opening.token, "name": "swarm"}});
+        let Self { connection, token } = self;
+        connection.feed(input, out, &mut |message, out| match message {
+            Message::Opened => {
+                let token = std::mem::take(token);
+                let hello = json!({"id": CONNECT, "connect": {"token": token, "name": "swarm"}});
                 write(out, &hello.to_string());
-                let mut rest = opening.head.split_off(head_bytes);
-                let mut decoder = Decoder::new(Role::Client);
-                let result = messages(&mut decoder, parsed, &mut rest, out, on_event);
-                *self = Self::Open(decoder);
-                result
+                Ok(())
             }
-        }
+            Message::Text(text) => text
+                .lines()
+                .filter(|line| !line.is_empty())
+                .try_for_each(|line| reply(parsed, line, on_event)),
+            Message::Close(code) => {
+                on_event(Event::Disconnected { code });
+                Ok(())
+            }
+            Message::Binary(_) => Err(ProtocolError::Reply("a binary message".to_owned())),
+        })
     }
 }
 
 fn write(out: &mut Vec<u8>, text: &str) {
-    let mask = fastrand::u32(..).to_le_bytes();
-    ws::write_masked_frame(out, Opcode::Text, text.as_bytes(), mask);
-}
-
-fn messages(
-    decoder: &mut Decoder,
-    parsed: &mut Parsed,
-    mut input: &mut [u8],
-    out: &mut Vec<u8>,
-    on_event: &mut impl FnMut(Event<'_>),
-) -> Result<(), ProtocolError> {
-    while !input.is_empty() {
-        let (taken, event) = decoder.next(input, &LIMITS)?;
-        match event {
-            Some(ws::Event::Text(text)) => {
-                for line in text.lines().filter(|line| !line.is_empty()) {
-                    reply(parsed, line, on_event)?;
-                }
-            }
-            Some(ws::Event::Ping(payload)) => {
-                let mask = fastrand::u32(..).to_le_bytes();
-                ws::write_masked_frame(out, Opcode::Pong, payload, mask);
-            }
-            Some(ws::Event::Close(close)) => on_event(Event::Disconnected {
-                code: close.map(|close| close.code),
-            }),
-            Some(ws::Event::Binary(_)) => {
-                return Err(ProtocolError::Reply("a binary message".to_owned()));
-            }
-            Some(ws::Event::Pong(_)) | None => {}
-        }
-        input = &mut input[taken..];
-    }
-    Ok(())
+    upgraded::write(out, Opcode::Text, text.as_bytes());
 }
 
 #[derive(Deserialize)]
@@ -276,11 +224,16 @@ fn event(reply: &Reply<'_>) -> Option<Event<'static>> {
 
 #[cfg(test)]
 mod tests {
+    use fanfare_wire::ws;
+
     use super::*;
 
     fn events(stream: &[u8], step: usize) -> Vec<String> {
         let mut events = Vec::new();
-        let mut member = Centrifuge::Open(Decoder::new(Role::Client));
+        let mut member = Centrifuge {
+            connection: Upgraded::opened(),
+            token: Box::default(),
+        };
         let mut parsed = Parsed::default();
         // Twice: the second time the publications are known.
         for _ in 0..2 {

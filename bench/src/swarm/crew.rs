@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use hdrhistogram::Histogram;
+
 use fanfare_engine::ring::{
     BufferLease, Completion, KernelRing, Ring, RingConfig, Short, Slot, Token,
 };
@@ -13,16 +15,21 @@ use fanfare_engine::ring::{
 use super::centrifuge::Centrifuge;
 use super::counts::{Counts, Gauges};
 use super::dialect::Dialect;
-use super::member::{Ending, Member, Report};
+use super::member::{Ending, Member, Timer};
+use super::mqtt::Mqtt;
 use super::native::Native;
-use super::{Behaviour, Group, Language, Signals, SwarmError, socket};
+use super::native_websocket::NativeWebSocket;
+use super::nats::Nats;
+use super::websocket::WebSocket;
+use super::{Behaviour, Group, Language, Part, Signals, SwarmError, latencies, socket};
 
 /// Connections that a crew makes before it looks at what came.
 const CONNECT_BATCH: u32 = 64;
 
-/// Members on their way into their rooms at a time. The server's backlog holds as many (`net.core.somaxconn` is 4,096),
-/// and none of them waits long enough to be taken for stale.
-const OPENING_MAX: u32 = 512;
+/// Members on their way into their rooms at a time, over all crews. The server's backlogs hold as many
+/// (`net.core.somaxconn` is 4,096), and none of them waits long enough to be taken for stale: 63 crews with 512 each were
+/// 32,000 handshakes at once, four seconds' worth, and on a busy machine more than the server waits for.
+pub(super) const OPENING_MAX: u32 = 4_096;
 
 /// How long a turn waits when there is nothing to do: how soon a crew notices what it is told.
 const WAIT: Duration = Duration::from_millis(10);
@@ -40,16 +47,22 @@ pub(super) struct Plan {
     pub(super) members: u32,
     /// How many connections the crews before this one make.
     pub(super) first_connection: u32,
+    /// How many of them may be on their way into their rooms at a time.
+    pub(super) opening_max: u32,
     pub(super) gauges: Arc<Gauges>,
     pub(super) signals: Arc<Signals>,
 }
 
 impl Plan {
     /// Does it, on the calling thread, until told that it is over.
-    pub(super) fn run(self) -> Result<Vec<Report>, SwarmError> {
+    pub(super) fn run(self) -> Result<Part, SwarmError> {
         match self.group.language {
             Language::Native => Crew::<Native>::new(self)?.run(),
+            Language::NativeWebSocket => Crew::<NativeWebSocket>::new(self)?.run(),
             Language::CentrifugeJson => Crew::<Centrifuge>::new(self)?.run(),
+            Language::WebSocket { .. } => Crew::<WebSocket>::new(self)?.run(),
+            Language::Nats => Crew::<Nats>::new(self)?.run(),
+            Language::Mqtt => Crew::<Mqtt>::new(self)?.run(),
         }
     }
 
@@ -91,6 +104,7 @@ struct Crew<D: Dialect> {
     /// Members whose receive has ended, and is to go on.
     unarmed: Vec<u32>,
     is_awake: bool,
+    latency_us: Histogram<u64>,
 }
 
 impl<D: Dialect> Crew<D> {
@@ -108,10 +122,11 @@ impl<D: Dialect> Crew<D> {
             batch: 1,
             unarmed: Vec::new(),
             is_awake: false,
+            latency_us: latencies(),
         })
     }
 
-    fn run(mut self) -> Result<Vec<Report>, SwarmError> {
+    fn run(mut self) -> Result<Part, SwarmError> {
         let mut completions = Vec::new();
         while !self.plan.signals.is_over.load(Ordering::Relaxed) {
             let is_connecting = self.connect()?;
@@ -132,14 +147,17 @@ impl<D: Dialect> Crew<D> {
             self.flush();
             self.plan.gauges.write(&self.counts);
         }
-        Ok(self.members.into_iter().map(Member::report).collect())
+        Ok(Part {
+            members: self.members.into_iter().map(Member::report).collect(),
+            latency_us: self.latency_us,
+        })
     }
 
     /// Makes some of the connections that are still to be made. Returns whether it could make more at once.
     fn connect(&mut self) -> Result<bool, SwarmError> {
         for _ in 0..CONNECT_BATCH {
             let index = self.member_count();
-            if index == self.plan.members || self.opening >= OPENING_MAX {
+            if index == self.plan.members || self.opening >= self.plan.opening_max {
                 return Ok(false);
             }
             let target = self.plan.target;
@@ -148,7 +166,7 @@ impl<D: Dialect> Crew<D> {
                 .map_err(|source| SwarmError::Connect { target, source })?;
             let identity = (self.plan.group.identity)(self.plan.first_member + index);
             let start = self.out.len();
-            let mut member = Member::open(slot, &identity.token, &mut self.out);
+            let mut member = Member::open(slot, self.plan.group.language, &identity, &mut self.out);
             member.batch = self.batch;
             self.members.push(member);
             self.pieces.push(Piece {
@@ -260,12 +278,22 @@ impl<D: Dialect> Crew<D> {
         let was_settled = member.is_settled(last_number);
         let start = self.out.len();
         let (plan, number) = (&self.plan, self.plan.first_member + index);
+        let timer = match &plan.group.schedule {
+            Some(schedule) if schedule.records(number) => Some(Timer {
+                schedule,
+                member: number,
+                now_ns: schedule.now_ns(),
+                latency_us: &mut self.latency_us,
+            }),
+            _ => None,
+        };
         let result = member.receive(
             &mut self.shared,
             || (plan.group.identity)(number).room,
             input,
             &mut self.out,
             &mut self.counts,
+            timer,
         );
         self.counts.settled += u64::from(!was_settled && member.is_settled(last_number));
         if was_opening && !member.is_opening() {
@@ -274,7 +302,7 @@ impl<D: Dialect> Crew<D> {
             if sleeps && member.is_joined() {
                 member.is_asleep = true;
                 if member.in_ring.receive {
-                    self.ring.cancel(member.slot);
+                    self.ring.cancel(Token::new(RECEIVE, 0, index));
                 }
             }
         }
@@ -394,8 +422,11 @@ impl<D: Dialect> Crew<D> {
         member.ending = Some(Box::new(ending));
         member.unsent = None;
         self.counts.ended += 1;
-        if member.in_ring.receive || member.in_ring.poll {
-            self.ring.cancel(member.slot);
+        if member.in_ring.receive {
+            self.ring.cancel(Token::new(RECEIVE, 0, index));
+        }
+        if member.in_ring.poll {
+            self.ring.cancel(Token::new(WRITABLE, 0, index));
         }
         self.close_if_free(index);
     }

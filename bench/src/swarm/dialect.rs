@@ -3,6 +3,8 @@
 use fanfare_wire::{native, ws};
 use thiserror::Error;
 
+use super::{Identity, Language};
+
 /// One connection's end of a protocol.
 ///
 /// A member opens, is welcomed, subscribes to its room, and listens. The swarm knows these steps; the dialect knows
@@ -11,8 +13,8 @@ pub trait Dialect: Sized + Send {
     /// What the connections of one ring share, such as what has been parsed before.
     type Shared: Default;
 
-    /// A new connection: appends what a client sends first. The token is empty for an anonymous one.
-    fn open(out: &mut Vec<u8>, token: &str) -> Self;
+    /// A new connection: appends what a client sends first.
+    fn open(out: &mut Vec<u8>, language: Language, identity: &Identity) -> Self;
 
     /// Appends the wish to join the room; sent after [`Event::Welcomed`].
     fn subscribe(&mut self, out: &mut Vec<u8>, room: &str);
@@ -89,7 +91,16 @@ pub enum ProtocolError {
     /// The native framing is broken.
     #[error("broken native framing: {0}")]
     Native(#[from] native::Error),
+    /// A message ends within a native frame.
+    #[error("a message that ends within a frame")]
+    Unfinished,
     /// Text that is not a reply or a push of the Centrifuge protocol.
     #[error("not a reply: {0}")]
     Reply(String),
+    /// The beginning of a line that is not of the NATS protocol, or of an error that it tells.
+    #[error("not expected of a NATS server: {0}")]
+    Nats(String),
+    /// A packet that is not one of MQTT 3.1.1 at `QoS` 0.
+    #[error("not expected of an MQTT server: {0}")]
+    Mqtt(&'static str),
 }

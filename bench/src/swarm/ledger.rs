@@ -21,12 +21,19 @@ pub struct Ledger {
     pub reordered: u64,
     /// Publications whose content was not that of their number, and gaps that do not begin where the member is.
     pub corrupted: u64,
+    /// Number of the last publication before the membership, where the protocol says.
+    pub base: u64,
     has_begun: bool,
 }
 
 impl Ledger {
     /// What follows begins after this number.
     pub(super) fn begin(&mut self, number: u64) {
+        self.base = number;
+        self.follow(number);
+    }
+
+    fn follow(&mut self, number: u64) {
         self.last = number;
         self.has_begun = true;
     }
@@ -38,7 +45,7 @@ impl Ledger {
             self.first = number;
         }
         if !self.has_begun {
-            self.begin(number);
+            self.follow(number);
         } else if number > self.last {
             self.lost += number - self.last - 1;
             self.last = number;
@@ -48,6 +55,17 @@ impl Ledger {
             self.reordered += 1;
         } else {
             self.duplicated += 1;
+        }
+    }
+
+    /// The number nearest to the next one of which this is the remainder.
+    pub(super) fn nearest(&self, remainder: u64, modulus: u64) -> u64 {
+        let next = self.last + 1;
+        let ahead = (remainder + modulus - next % modulus) % modulus;
+        if ahead < modulus / 2 || next + ahead <= modulus {
+            next + ahead
+        } else {
+            next + ahead - modulus
         }
     }
 
@@ -100,6 +118,22 @@ mod tests {
         assert_eq!(counts(&[1, 1, 2]), (0, 1, 0, false));
         assert_eq!(counts(&[1, 3, 2]), (0, 0, 1, false));
         assert_eq!(counts(&[1, 2, 1]), (0, 1, 0, false));
+    }
+
+    #[test]
+    fn a_number_known_by_its_remainder_is_the_one_nearest_to_the_next() {
+        let mut ledger = heard(&[1]);
+        assert_eq!(ledger.nearest(2, 9_000), 2);
+        assert_eq!(ledger.nearest(5, 9_000), 5);
+        assert_eq!(
+            ledger.nearest(0, 9_000),
+            9_000,
+            "there is none before the first"
+        );
+        ledger.begin(8_999);
+        assert_eq!(ledger.nearest(0, 9_000), 9_000);
+        assert_eq!(ledger.nearest(3, 9_000), 9_003);
+        assert_eq!(ledger.nearest(8_999, 9_000), 8_999, "again");
     }
 
     #[test]

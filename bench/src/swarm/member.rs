@@ -1,10 +1,13 @@
 //! One member: its connection's state, and how what it hears changes it.
 
 use fanfare_engine::ring::Slot;
+use hdrhistogram::Histogram;
 
 use super::counts::Counts;
 use super::dialect::{Dialect, Event, ProtocolError};
 use super::ledger::Ledger;
+use super::schedule::Schedule;
+use super::{Identity, Language};
 use crate::stamp;
 
 /// How far a member has come.
@@ -76,7 +79,12 @@ pub(super) struct Member<D> {
 
 impl<D: Dialect> Member<D> {
     /// A connection in this slot; what it sends first is appended to `out`.
-    pub(super) fn open(slot: Slot, token: &str, out: &mut Vec<u8>) -> Self {
+    pub(super) fn open(
+        slot: Slot,
+        language: Language,
+        identity: &Identity,
+        out: &mut Vec<u8>,
+    ) -> Self {
         Self {
             slot,
             in_ring: InRing::default(),
@@ -84,7 +92,7 @@ impl<D: Dialect> Member<D> {
             is_gone: false,
             batch: 0,
             unsent: None,
-            dialect: D::open(out, token),
+            dialect: D::open(out, language, identity),
             stage: Stage::Opening,
             ledger: Ledger::default(),
             disconnected: None,
@@ -100,6 +108,7 @@ impl<D: Dialect> Member<D> {
         input: &mut [u8],
         out: &mut Vec<u8>,
         counts: &mut Counts,
+        mut timer: Option<Timer<'_>>,
     ) -> Result<(), ProtocolError> {
         let Self {
             dialect,
@@ -112,7 +121,12 @@ impl<D: Dialect> Member<D> {
         let mut is_welcome = false;
         let mut pings = 0;
         let result = dialect.feed(shared, input, out, &mut |event| match event {
-            Event::Publication { offset, data } => hear(ledger, offset, data),
+            Event::Publication { offset, data } => {
+                hear(ledger, offset, data);
+                if let Some(timer) = &mut timer {
+                    timer.heard(ledger.last - ledger.base);
+                }
+            }
             Event::Ping => pings += 1,
             Event::Gap { from, to } => ledger.gap(from, to),
             Event::Welcomed => is_welcome = true,
@@ -166,9 +180,30 @@ impl<D: Dialect> Member<D> {
     }
 }
 
+/// Records how late publications reach a member.
+pub(super) struct Timer<'a> {
+    pub(super) schedule: &'a Schedule,
+    pub(super) member: u32,
+    /// When what is being read was received.
+    pub(super) now_ns: u64,
+    pub(super) latency_us: &'a mut Histogram<u64>,
+}
+
+impl Timer<'_> {
+    fn heard(&mut self, number: u64) {
+        if let Some(late_us) = self.schedule.latency_us(self.member, number, self.now_ns) {
+            self.latency_us.saturating_record(late_us);
+        }
+    }
+}
+
 /// A publication counts by its offset, and where there is none by the number in its payload.
 fn hear(ledger: &mut Ledger, offset: Option<u64>, data: &[u8]) {
-    let number = stamp::number(data);
+    let number = match stamp::short_number(data) {
+        Some(_) if offset.is_some() => None,
+        Some(remainder) => Some(ledger.nearest(remainder, stamp::SHORT_NUMBERS)),
+        None => stamp::number(data),
+    };
     match (offset, number) {
         (Some(offset), Some(number)) if offset != number => ledger.corrupt(),
         (Some(number), _) | (None, Some(number)) => ledger.heard(number),

@@ -14,8 +14,15 @@ mod crew;
 mod dialect;
 mod ledger;
 mod member;
+pub(crate) mod mqtt;
 mod native;
+mod native_websocket;
+mod nats;
+mod partial;
+mod schedule;
 mod socket;
+mod upgraded;
+mod websocket;
 
 use std::fmt;
 use std::io;
@@ -26,19 +33,28 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use fanfare_engine::ring::{RingSetupError, raise_nofile};
+use hdrhistogram::Histogram;
 use thiserror::Error;
 
 use counts::Gauges;
-use crew::Plan;
+use crew::{OPENING_MAX, Plan};
 
 pub use counts::Counts;
 pub use dialect::{Dialect, Event, ProtocolError};
 pub use ledger::Ledger;
 pub use member::{Ending, Report, Stage};
+pub use schedule::Schedule;
 
 /// Members of one crew. Below the file tables that the hard limit of an ordinary system allows, and few enough that a
 /// crew does not become a bottleneck before there are as many crews as cores.
 const CREW_MEMBERS_MAX: u32 = 16_000;
+
+/// Longest latency that is told apart from longer ones.
+const LATENCY_MAX_US: u64 = 100_000_000;
+
+/// Members of one crew that are on their way into their rooms at a time, at least and at most.
+const OPENING_MIN: u32 = 16;
+const OPENING_EACH_MAX: u32 = 512;
 
 /// How often a wait looks at the counts.
 const LOOK_EVERY: Duration = Duration::from_millis(2);
@@ -59,6 +75,8 @@ pub struct Group {
     /// Number of the last publication there will be, where that is known. Who has come so far, or will not because
     /// it was taken out of its room or its connection has ended, is [settled](Counts::settled).
     pub last_number: Option<u64>,
+    /// When publications are due, if latency is to be recorded.
+    pub schedule: Option<Arc<Schedule>>,
 }
 
 impl Group {
@@ -76,6 +94,7 @@ impl Group {
             identity: Arc::new(move |_| identity.clone()),
             receive_buffer_bytes: None,
             last_number: None,
+            schedule: None,
         }
     }
 }
@@ -93,9 +112,9 @@ impl fmt::Debug for Group {
 /// Who a member is and where it wants to be.
 #[derive(Debug, Clone)]
 pub struct Identity {
-    /// Its connection token; empty for none.
+    /// Its connection token, where the dialect has tokens; empty for none.
     pub token: String,
-    /// Its room.
+    /// Its room. Of letters, digits, `-` and `_`, where the same name is to do in every dialect.
     pub room: Arc<str>,
 }
 
@@ -104,8 +123,19 @@ pub struct Identity {
 pub enum Language {
     /// Native frames over TCP.
     Native,
+    /// Native frames over WebSocket.
+    NativeWebSocket,
     /// The Centrifuge protocol, JSON over WebSocket.
     CentrifugeJson,
+    /// WebSocket without a protocol: the path is this and the room's name, and a message is a payload.
+    WebSocket {
+        /// What stands before the room's name, such as `/sub/`.
+        prefix: &'static str,
+    },
+    /// The NATS client protocol over TCP; a room is a subject.
+    Nats,
+    /// MQTT 3.1.1 over TCP with `QoS` 0; a room is a topic.
+    Mqtt,
 }
 
 /// How a member reads.
@@ -132,7 +162,23 @@ pub struct Swarm {
 struct Crew {
     group: usize,
     gauges: Arc<Gauges>,
-    thread: Option<JoinHandle<Result<Vec<Report>, SwarmError>>>,
+    thread: Option<JoinHandle<Result<Part, SwarmError>>>,
+}
+
+/// What a crew has to say at its end.
+#[derive(Debug)]
+struct Part {
+    members: Vec<Report>,
+    latency_us: Histogram<u64>,
+}
+
+/// What a swarm has to say at its end.
+#[derive(Debug)]
+pub struct Outcome {
+    /// The reports of each group's members, in their order.
+    pub groups: Vec<Vec<Report>>,
+    /// Of the publications and members that the [`Schedule`] names, in microseconds.
+    pub latency_us: Histogram<u64>,
 }
 
 /// What crews are told.
@@ -192,10 +238,28 @@ impl Swarm {
     /// When the system refuses threads. What happens to crews later is told by [`wait_until`](Self::wait_until) and
     /// [`finish`](Self::finish).
     pub fn start(target: SocketAddr, groups: Vec<Group>) -> Result<Self, SwarmError> {
+        Self::start_from(0, target, groups)
+    }
+
+    /// As [`start`](Self::start), with the source addresses that follow those of so many connections: the ports of
+    /// connections that have been closed are not free for a minute.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn start_from(
+        connections: u32,
+        target: SocketAddr,
+        groups: Vec<Group>,
+    ) -> Result<Self, SwarmError> {
         raise_nofile().map_err(SwarmError::Thread)?;
         let signals = Arc::new(Signals::default());
         let mut crews = Vec::new();
-        let mut connection = 0;
+        let mut connection = connections;
+        let count: u32 = groups
+            .iter()
+            .map(|group| group.members.div_ceil(CREW_MEMBERS_MAX))
+            .sum();
+        let opening_max = (OPENING_MAX / count.max(1)).clamp(OPENING_MIN, OPENING_EACH_MAX);
         for (number, group) in groups.iter().enumerate() {
             let mut first = 0;
             while first < group.members {
@@ -207,6 +271,7 @@ impl Swarm {
                     first_member: first,
                     members,
                     first_connection: connection,
+                    opening_max,
                     gauges: Arc::clone(&gauges),
                     signals: Arc::clone(&signals),
                 };
@@ -297,21 +362,29 @@ impl Swarm {
         self.signals.is_awake.store(true, Ordering::Relaxed);
     }
 
-    /// Ends the swarm: the reports of each group's members, in their order.
+    /// Ends the swarm, and hands out its accounts.
     ///
     /// # Errors
     /// The first reason for which a crew has stopped by itself.
-    pub fn finish(mut self) -> Result<Vec<Vec<Report>>, SwarmError> {
+    pub fn finish(mut self) -> Result<Outcome, SwarmError> {
         self.signals.is_over.store(true, Ordering::Relaxed);
-        let mut reports: Vec<Vec<Report>> = self.groups.iter().map(|_| Vec::new()).collect();
+        let mut groups: Vec<Vec<Report>> = self.groups.iter().map(|_| Vec::new()).collect();
+        let mut latency_us = latencies();
         for crew in &mut self.crews {
             if let Some(thread) = crew.thread.take() {
-                let members = thread.join().map_err(|_| SwarmError::Panicked)??;
-                reports[crew.group].extend(members);
+                let part = thread.join().map_err(|_| SwarmError::Panicked)??;
+                groups[crew.group].extend(part.members);
+                latency_us += part.latency_us;
             }
         }
-        Ok(reports)
+        Ok(Outcome { groups, latency_us })
     }
+}
+
+/// Of latencies in microseconds: 3 digits, and what is above 100 s counts as that.
+fn latencies() -> Histogram<u64> {
+    Histogram::new_with_bounds(1, LATENCY_MAX_US, 3)
+        .unwrap_or_else(|_| unreachable!("valid bounds"))
 }
 
 impl Drop for Swarm {

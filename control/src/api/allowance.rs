@@ -67,6 +67,14 @@ impl Allowance {
         self.spend(answer.ok_or(Refusal::INTERNAL)?)
     }
 
+    /// As [`answer`](Self::answer), to the end of what there is.
+    pub(super) fn write(&self, out: &mut Vec<u8>, result: &impl Serialize) -> Result<(), Refusal> {
+        let start = out.len();
+        serde_json::to_writer(&mut *out, result).map_err(|_| Refusal::INTERNAL)?;
+        self.spend_bytes(out.len() - start);
+        Ok(())
+    }
+
     /// Writes a listing, if there is room for it.
     pub(super) fn answer_listing(&self, result: &impl Serialize) -> Result<Answer, Refusal> {
         let answer = Answer::within(result, self.bytes_left())?;
@@ -82,9 +90,13 @@ impl Allowance {
     }
 
     fn spend(&self, answer: Answer) -> Result<Answer, Refusal> {
-        let left = self.bytes_left().saturating_sub(answer.result().len());
-        self.bytes_left.store(left, Ordering::Relaxed);
+        self.spend_bytes(answer.result().len());
         Ok(answer)
+    }
+
+    fn spend_bytes(&self, bytes: usize) {
+        let left = self.bytes_left().saturating_sub(bytes);
+        self.bytes_left.store(left, Ordering::Relaxed);
     }
 }
 

@@ -8,6 +8,9 @@ use super::errors::Refusal;
 
 const OPEN: &[u8] = br#"{"result":"#;
 
+/// What there is room for from the start: the answer to a publication, which nearly all are.
+const USUAL_BYTES: usize = 256;
+
 /// A result as JSON, in the envelope it is sent in, so that it is not copied once more.
 #[derive(Debug)]
 pub(super) struct Answer(Vec<u8>);
@@ -24,7 +27,7 @@ impl Answer {
         result: &impl Serialize,
         bytes_max: usize,
     ) -> Result<Option<Self>, Refusal> {
-        let mut bytes = OPEN.to_vec();
+        let mut bytes = open();
         let out = Bounded {
             bytes: &mut bytes,
             left: bytes_max,
@@ -38,7 +41,7 @@ impl Answer {
 
     /// An answer whose result is still to be written.
     pub(super) fn begin() -> Self {
-        Self(OPEN.to_vec())
+        Self(open())
     }
 
     /// Where to write the result.
@@ -56,6 +59,12 @@ impl Answer {
         self.0.push(b'}');
         self.0
     }
+}
+
+fn open() -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(USUAL_BYTES);
+    bytes.extend_from_slice(OPEN);
+    bytes
 }
 
 impl io::Write for Bounded<'_> {

@@ -1,9 +1,13 @@
 //! Bodies of requests as they are sent, with Centrifugo's names. `request` gives them a meaning.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
+use serde::de::{IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
+
+use super::method::Method;
 
 #[derive(Deserialize)]
 pub(super) struct PublishBody<'a> {
@@ -33,6 +37,64 @@ pub(super) struct BatchBody<'a> {
     pub(super) commands: Vec<&'a RawValue>,
     #[serde(default, deserialize_with = "or_default")]
     pub(super) parallel: bool,
+}
+
+/// One command of a batch, `{"publish": {…}}`.
+pub(super) enum CommandBody<'a> {
+    /// Its method, if it is one, and what that takes.
+    One(Option<Method>, &'a RawValue),
+    /// None or several.
+    NotOne,
+}
+
+impl<'de> Deserialize<'de> for CommandBody<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Entries;
+
+        impl<'de> Visitor<'de> for Entries {
+            type Value = CommandBody<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Self::Value, A::Error> {
+                let Some((MethodName(method), body)) = entries.next_entry()? else {
+                    return Ok(CommandBody::NotOne);
+                };
+                let mut command = CommandBody::One(method, body);
+                while entries.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {
+                    command = CommandBody::NotOne;
+                }
+                Ok(command)
+            }
+        }
+
+        deserializer.deserialize_map(Entries)
+    }
+}
+
+/// The method of this name.
+struct MethodName(Option<Method>);
+
+impl<'de> Deserialize<'de> for MethodName {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Name;
+
+        impl Visitor<'_> for Name {
+            type Value = MethodName;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("the name of a method")
+            }
+
+            fn visit_str<E>(self, name: &str) -> Result<Self::Value, E> {
+                Ok(MethodName(Method::parse(name)))
+            }
+        }
+
+        deserializer.deserialize_str(Name)
+    }
 }
 
 #[derive(Deserialize)]

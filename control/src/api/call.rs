@@ -59,7 +59,7 @@ pub(super) fn count_operation(app: &App, method: Option<Method>, result: &Result
     let is_several = matches!(method, Some(Method::Batch | Method::Broadcast));
     if !is_several || result.is_err() {
         app.metrics
-            .count_operation(Method::label(method), status(result).as_u16());
+            .count_operations(Method::label(method), status(result).as_u16(), 1);
     }
 }
 

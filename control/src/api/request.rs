@@ -11,12 +11,11 @@ use fanfare_engine::api::{
 use fanfare_wire::centrifuge::Epoch;
 use fanfare_wire::centrifuge::codes::DisconnectCode;
 use serde::Deserialize;
-use serde_json::value::RawValue;
 
 use super::ApiLimits;
 use super::body::{
-    BatchBody, ChannelsBody, DisconnectBody, DisconnectReason, HistoryBody, InfoBody, PublishBody,
-    PushBody, RoomBody, SinceBody, SubscribeBody,
+    BatchBody, ChannelsBody, CommandBody, DisconnectBody, DisconnectReason, HistoryBody, InfoBody,
+    PublishBody, PushBody, RoomBody, SinceBody, SubscribeBody,
 };
 use super::errors::Refusal;
 use super::method::Method;
@@ -288,16 +287,15 @@ impl Command {
             method: None,
             request: Err(refusal),
         };
-        let mut methods: BTreeMap<Box<str>, &RawValue> = match read(command) {
-            Ok(methods) => methods,
+        let (method, body) = match read(command) {
+            Ok(CommandBody::One(method, body)) => (method, body),
+            Ok(CommandBody::NotOne) => {
+                return refuse(Refusal::bad_request(
+                    "a command is an object with one key, its method",
+                ));
+            }
             Err(refusal) => return refuse(refusal),
         };
-        let (Some((method, body)), None) = (methods.pop_first(), methods.pop_first()) else {
-            return refuse(Refusal::bad_request(
-                "a command is an object with one key, its method",
-            ));
-        };
-        let method = Method::parse(&method);
         let request = match method {
             None => Err(Refusal::UNKNOWN_METHOD),
             Some(Method::Batch) => Err(Refusal::bad_request("a batch cannot hold a batch")),

@@ -74,12 +74,12 @@ pub trait Ring {
     /// Sends FIN after what was sent before (`shutdown(SHUT_WR)`).
     fn shutdown(&mut self, slot: Slot, token: Token);
 
-    /// Cancels every operation in flight on the slot. Each of them still completes under its own token
-    /// (with `-ECANCELED` or with what it had reached); the cancellation itself completes with nothing.
-    fn cancel(&mut self, slot: Slot);
-
-    /// Cancels the accept that runs under `token`; it completes under that token with `more == false`.
-    fn cancel_accept(&mut self, token: Token);
+    /// Cancels the operation in flight under this token. It still completes under the token (with `-ECANCELED`
+    /// or with what it had reached) and `more == false`; the cancellation itself completes with nothing.
+    ///
+    /// By token and not by slot, for the kernel finds a token in a hash table, and a descriptor by a walk over all
+    /// that is in flight: measured, a ring of 18,000 armed receives spent its core on closing connections.
+    fn cancel(&mut self, token: Token);
 
     /// Frees the slot. The socket is closed once the operations in flight on it have completed, so they are
     /// to be cancelled and awaited first.

@@ -104,10 +104,6 @@ pub(super) fn poll_waker(eventfd: RawFd) -> squeue::Entry {
         .user_data(Token::new(KIND_WAKER, 0, 0).0)
 }
 
-pub(super) fn cancel_all_of(slot: Slot) -> squeue::Entry {
-    cancel(CancelBuilder::fd(Fixed(slot.0)).all())
-}
-
 pub(super) fn cancel_one(token: Token) -> squeue::Entry {
     cancel(CancelBuilder::user_data(token.0))
 }

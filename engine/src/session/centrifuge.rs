@@ -9,13 +9,13 @@ use fanfare_wire::centrifuge::{
 use fanfare_wire::ws;
 
 use super::{Ending, control_event, error_code, ws_limits};
-use crate::api::{HistoryQuery, Payload, Position, Publish};
+use crate::api::{HistoryQuery, Payload, Position};
 use crate::authority::Denied;
 use crate::conn::Phase;
 use crate::core::Core;
 use crate::encoding::{Encoding, centrifuge_publication, client_info};
 use crate::membership::{Right, Subscribe, publisher};
-use crate::message::{Answer, Joined, ReplyTo, Request, listing_weight};
+use crate::message::{Answer, Joined, Post, ReplyTo, Request, listing_weight};
 use crate::room::Room;
 use crate::slab::Key;
 
@@ -193,22 +193,12 @@ fn publish(
         bytes: Bytes::copy_from_slice(data.as_bytes()),
         is_json: true,
     };
-    let publish = Publish {
-        room: channel.into(),
+    let post = Post {
         payload,
-        tags: Vec::new(),
-        skip_history: false,
-        idempotency_key: None,
+        publisher,
+        extras: None,
     };
-    let home = core.shared.home_of(channel);
-    core.request(
-        home,
-        Request::Publish {
-            publish: Box::new(publish),
-            publisher,
-            reply: ReplyTo::Conn { conn, request: id },
-        },
-    );
+    core.publish(channel, post, ReplyTo::Conn { conn, request: id });
     Ok(())
 }
 

@@ -6,13 +6,13 @@ use fanfare_wire::native::{self, ClientFrame};
 use fanfare_wire::ws;
 
 use super::{Ending, error_code};
-use crate::api::{Payload, Position, Publish};
+use crate::api::{Payload, Position};
 use crate::authority::Denied;
-use crate::conn::Phase;
+use crate::conn::{Conn, Phase};
 use crate::core::{Core, millis};
 use crate::encoding::Encoding;
 use crate::membership::{Right, Subscribe, publisher};
-use crate::message::{Answer, Joined, ReplyTo, Request};
+use crate::message::{Answer, Joined, Post, ReplyTo};
 use crate::room::Room;
 use crate::slab::Key;
 
@@ -244,18 +244,16 @@ fn greet(core: &mut Core, slot: u32, carrier: Carrier, token: &str) -> Result<()
 }
 
 fn publish(core: &mut Core, slot: u32, carrier: Carrier, message: native::Publish<'_>) {
-    let checked = core.check_room(message.room).and_then(|(room, options)| {
-        if core.may(slot, room, &options, Right::Publish) {
-            Ok(())
-        } else {
-            Err(ErrorCode::PERMISSION_DENIED)
-        }
-    });
-    if let Err(code) = checked {
-        refuse(core, slot, carrier, message.request, code);
-        return;
-    }
     let conn = core.conn_ref(slot);
+    // A service may publish everywhere, and whether there can be such a room is for its home to say.
+    let is_service = core.conns.get(slot).is_some_and(Conn::is_service);
+    let mut author = None;
+    if !is_service {
+        if let Err(code) = may_publish(core, slot, message.room) {
+            return refuse(core, slot, carrier, message.request, code);
+        }
+        author = core.conns.get(slot).and_then(|it| publisher(it, conn));
+    }
     let reply = if message.request == 0 {
         ReplyTo::Nobody
     } else {
@@ -264,31 +262,25 @@ fn publish(core: &mut Core, slot: u32, carrier: Carrier, message: native::Publis
             request: message.request,
         }
     };
-    let publisher = core
-        .conns
-        .get(slot)
-        .filter(|conn| !conn.is_service())
-        .and_then(|it| publisher(it, conn));
     let payload = Payload {
         bytes: Bytes::copy_from_slice(message.data),
         is_json: false,
     };
-    let publish = Publish {
-        room: message.room.into(),
+    let post = Post {
         payload,
-        tags: Vec::new(),
-        skip_history: false,
-        idempotency_key: None,
+        publisher: author,
+        extras: None,
     };
-    let home = core.shared.home_of(message.room);
-    core.request(
-        home,
-        Request::Publish {
-            publish: Box::new(publish),
-            publisher,
-            reply,
-        },
-    );
+    core.publish(message.room, post, reply);
+}
+
+fn may_publish(core: &Core, slot: u32, room: &str) -> Result<(), ErrorCode> {
+    let (room, options) = core.check_room(room)?;
+    if core.may(slot, room, &options, Right::Publish) {
+        Ok(())
+    } else {
+        Err(ErrorCode::PERMISSION_DENIED)
+    }
 }
 
 fn refuse(core: &mut Core, slot: u32, carrier: Carrier, request: u32, code: ErrorCode) {

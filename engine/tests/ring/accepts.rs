@@ -28,7 +28,7 @@ fn a_cancelled_accept_ends_under_its_token() {
     let token = Token::new(ACCEPT, 9, 3);
     rig.ring.accept(0, token);
     rig.turn();
-    rig.ring.cancel_accept(token);
+    rig.ring.cancel(token);
     let event = rig.next(ACCEPT);
     assert_eq!(
         (event.token, event.result, event.more),

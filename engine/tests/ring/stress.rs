@@ -93,7 +93,7 @@ fn serve(rig: &mut Rig, rng: &mut Rng) -> (u32, u32) {
                 echo.is_receiving = true;
                 rig.receive(slot);
             } else if rng.u8(..) < 4 {
-                rig.ring.cancel(slot);
+                rig.cancel_receive(slot);
                 cancels += 1;
             }
         }

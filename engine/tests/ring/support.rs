@@ -56,6 +56,11 @@ impl Rig {
         self.ring.receive(slot, Token::new(RECEIVE, 0, slot.0));
     }
 
+    /// Cancels that.
+    pub(crate) fn cancel_receive(&mut self, slot: Slot) {
+        self.ring.cancel(Token::new(RECEIVE, 0, slot.0));
+    }
+
     /// Turns once without waiting.
     pub(crate) fn turn(&mut self) {
         self.ring.turn(Duration::ZERO, &mut self.events).unwrap();

@@ -25,6 +25,7 @@ pub(crate) const KICKED: u16 = 4001;
 #[derive(Debug)]
 enum Answer {
     Published(Result<Published, ApiError>),
+    PublishedAll(Result<Vec<Result<Published, ApiError>>, ApiError>),
     Count(Result<u32, ApiError>),
     History(Result<History, ApiError>),
     Presence(Result<Vec<PresenceEntry>, ApiError>),
@@ -35,6 +36,10 @@ enum Answer {
 enum Asked {
     Publish {
         id: PayloadId,
+    },
+    /// Several at once, and their rooms.
+    PublishAll {
+        posts: Vec<(PayloadId, Room)>,
     },
     /// A push to this socket's connection, and to it alone.
     PushConnection {
@@ -103,7 +108,8 @@ impl Service {
         let room = rooms[self.rng.usize(0..rooms.len())].clone();
         let client = &clients[self.rng.usize(0..clients.len())];
         match self.rng.u32(0..40) {
-            0..20 => self.publish(ledger, &room),
+            0..16 => self.publish(ledger, &room),
+            16..20 => self.publish_several(ledger, rooms),
             20..24 => self.publish_once(ledger, &room),
             24 | 25 => self.push_all(ledger, clients),
             26 | 27 => self.push_connection(ledger, client),
@@ -149,6 +155,25 @@ impl Service {
             ledger.is_not_numbered(id);
         }
         self.send(id, room, bytes, skip_history, None);
+    }
+
+    /// Publishes to some rooms at once, to one of them perhaps more than once.
+    fn publish_several(&mut self, ledger: &mut Ledger, rooms: &[Room]) {
+        let (mut posts, mut publications) = (Vec::new(), Vec::new());
+        for _ in 0..self.rng.usize(0..8) {
+            let room = &rooms[self.rng.usize(0..rooms.len())];
+            let (id, bytes) = ledger.payload(room, self.rng.usize(0..100));
+            posts.push((id, room.clone()));
+            publications.push(Publish {
+                room: (&**room).into(),
+                payload: payload(bytes),
+                tags: Vec::new(),
+                skip_history: false,
+                idempotency_key: None,
+            });
+        }
+        let reply = self.reply(Asked::PublishAll { posts }, Answer::PublishedAll);
+        self.handle.publish_all(publications, reply);
     }
 
     /// The last word in a room.
@@ -291,6 +316,29 @@ impl Service {
                 }
                 Ok(())
             }
+            (Asked::PublishAll { posts }, Answer::PublishedAll(Ok(results)))
+                if results.len() == posts.len() =>
+            {
+                let mut newest = BTreeMap::new();
+                for ((id, room), result) in posts.into_iter().zip(results) {
+                    match result {
+                        Ok(published) => {
+                            let position = Position {
+                                epoch: published.position.epoch,
+                                offset: published.position.offset,
+                            };
+                            let before = newest.insert(room, position.offset);
+                            if before.is_some_and(|before| before >= position.offset) {
+                                return Err(format!("payload {id} overtook one before it"));
+                            }
+                            ledger.acked(id, Some(position))?;
+                        }
+                        Err(ApiError::Busy | ApiError::Stopping) => ledger.failed(id),
+                        Err(error) => return Err(format!("payload {id} was refused: {error}")),
+                    }
+                }
+                Ok(())
+            }
             (Asked::PushConnection { id, socket }, Answer::Count(Ok(1))) => {
                 self.promised.insert((socket, id));
                 Ok(())
@@ -311,6 +359,9 @@ impl Service {
             (Asked::Publish { id }, answer) => Err(format!(
                 "publishing payload {id} was answered with {answer:?}"
             )),
+            (Asked::PublishAll { posts }, answer) => {
+                Err(format!("publishing {posts:?} was answered with {answer:?}"))
+            }
             _ => Ok(()),
         }
     }

@@ -68,7 +68,7 @@ pub struct Welcome<'a> {
     /// The connection's name: 32 lowercase hexadecimal digits.
     #[rkyv(with = Text)]
     pub client: &'a str,
-    /// The server sends a ping this often; 0 for never.
+    /// The client hears something this often, a ping if nothing else; 0 for never.
     pub ping_interval_ms: u32,
     /// A pong must arrive this soon after a ping; 0 for no limit.
     pub pong_timeout_ms: u32,

@@ -26,9 +26,6 @@ pub(super) enum Operation {
         token: Token,
     },
     Cancel {
-        slot: u32,
-    },
-    CancelAccept {
         token: Token,
     },
     Close {

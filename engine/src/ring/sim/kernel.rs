@@ -198,16 +198,7 @@ impl Kernel {
                 let result = sockets[self.open(slot) as usize].server_shutdown();
                 self.post_inline(token, Kind::Shutdown, result, chance);
             }
-            Operation::Cancel { slot } => {
-                let socket = self.open(slot);
-                self.cancel(|flight| flight.kind.socket() == Some(socket), chance);
-            }
-            Operation::CancelAccept { token } => {
-                let is_meant = |flight: &Flight| {
-                    matches!(flight.kind, Kind::Accept { .. }) && flight.token == token
-                };
-                self.cancel(is_meant, chance);
-            }
+            Operation::Cancel { token } => self.cancel(token, chance),
             Operation::Close { slot, token } => {
                 let socket = self.open(slot);
                 let is_forgotten = |flight: &&Flight| {
@@ -251,9 +242,9 @@ impl Kernel {
         flight
     }
 
-    fn cancel(&mut self, is_meant: impl Fn(&Flight) -> bool, chance: &mut Chance) {
+    fn cancel(&mut self, token: Token, chance: &mut Chance) {
         for flight in self.flights.values_mut() {
-            if flight.cancelled_at.is_some() || !is_meant(flight) {
+            if flight.cancelled_at.is_some() || flight.token != token {
                 continue;
             }
             let late = chance.strikes(Fault::Stale);

@@ -253,23 +253,8 @@ impl Ring for SimRing {
         );
     }
 
-    fn cancel(&mut self, slot: Slot) {
-        self.with_open("cancel", slot, |_| ());
-        self.queue(
-            "cancel",
-            Some(slot),
-            Token(0),
-            Operation::Cancel { slot: slot.0 },
-        );
-    }
-
-    fn cancel_accept(&mut self, token: Token) {
-        self.queue(
-            "cancel_accept",
-            None,
-            token,
-            Operation::CancelAccept { token },
-        );
+    fn cancel(&mut self, token: Token) {
+        self.queue("cancel", None, token, Operation::Cancel { token });
     }
 
     fn close(&mut self, slot: Slot, token: Token) {

@@ -25,7 +25,7 @@ fn broken_contracts_panic() {
         }),
         ("an accept is armed", |_, ring, _| ring.stop_listening(0)),
         ("it was stopped", |_, ring, _| {
-            ring.cancel_accept(token(ACCEPT, 0));
+            ring.cancel(token(ACCEPT, 0));
             turn(ring);
             ring.stop_listening(0);
             ring.stop_listening(0);
@@ -36,7 +36,7 @@ fn broken_contracts_panic() {
         }),
         ("another receive is armed", |_, ring, slot| {
             ring.receive(slot, token(RECEIVE, 0));
-            ring.cancel(slot);
+            ring.cancel(token(RECEIVE, 0));
             ring.receive(slot, token(RECEIVE, 1));
         }),
         ("another poll is armed", |_, ring, slot| {
@@ -71,7 +71,7 @@ fn broken_contracts_panic() {
             ring.receive(other, token(RECEIVE, 0));
             late.send(b"x").expect("connected");
             let leased = turn(ring);
-            ring.cancel(other);
+            ring.cancel(token(RECEIVE, 0));
             ring.close(other, token(CLOSE, 0));
             ring.close(slot, token(CLOSE, 0));
             turn(ring);

@@ -51,7 +51,8 @@ impl Echo {
             if !has_finished {
                 return true;
             }
-            self.ring.cancel(Slot(connection.slot));
+            self.ring.cancel(token(RECEIVE, id));
+            self.ring.cancel(token(POLL, id));
             self.ring.close(Slot(connection.slot), token(CLOSE, id));
             false
         });
@@ -197,7 +198,7 @@ fn echo_run(seed: u64, faults: &Faults, record: bool) -> SimNet {
         echo.connections.is_empty(),
         "seed {seed}: everyone has left"
     );
-    echo.ring.cancel_accept(token(ACCEPT, 0));
+    echo.ring.cancel(token(ACCEPT, 0));
     turn(&mut echo.ring);
     net.assert_idle(0);
     net

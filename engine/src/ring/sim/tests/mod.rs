@@ -176,7 +176,7 @@ fn an_operation_in_flight_holds_the_socket_open() {
     let mut ring = listening(&net, &SimRingOptions::default());
     let (mut client, slot) = connected(&net, &mut ring);
     ring.receive(slot, token(RECEIVE, 0));
-    ring.cancel(slot);
+    ring.cancel(token(RECEIVE, 0));
     ring.close(slot, token(CLOSE, 0));
     assert_eq!(turn(&mut ring)[0].token, token(CLOSE, 0));
     assert!(
@@ -197,7 +197,7 @@ fn an_operation_in_flight_holds_the_socket_open() {
 fn a_cancelled_operation_completes_under_its_own_token() {
     let (net, mut ring, _client, slot) = simple();
     ring.receive(slot, token(RECEIVE, 7));
-    ring.cancel(slot);
+    ring.cancel(token(RECEIVE, 7));
     let cancelled = turn(&mut ring);
     assert_eq!(
         cancelled.len(),
@@ -208,7 +208,7 @@ fn a_cancelled_operation_completes_under_its_own_token() {
         (cancelled[0].token, cancelled[0].result),
         (token(RECEIVE, 7), -libc::ECANCELED)
     );
-    ring.cancel_accept(token(ACCEPT, 0));
+    ring.cancel(token(ACCEPT, 0));
     let cancelled = turn(&mut ring);
     assert_eq!(
         (cancelled[0].token, cancelled[0].more),
@@ -231,7 +231,7 @@ fn a_stale_completion_comes_after_its_slot_was_given_away() {
     );
     let (_first, slot) = connected(&net, &mut ring);
     ring.receive(slot, token(RECEIVE, 1));
-    ring.cancel(slot);
+    ring.cancel(token(RECEIVE, 1));
     ring.close(slot, token(CLOSE, 1));
     assert_eq!(turn(&mut ring)[0].token, token(CLOSE, 1));
     let (_second, again) = connected(&net, &mut ring);

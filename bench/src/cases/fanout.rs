@@ -1,0 +1,390 @@
+//! `fanout`: many members hear what is pushed at a rate.
+
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use clap::{Args, ValueEnum};
+use fanfare_bench::observe::KernelMemory;
+use fanfare_bench::progress::Progress;
+use fanfare_bench::report::{LatencyMs, Measurement, latency_cdf};
+use fanfare_bench::stamp;
+use fanfare_bench::swarm::{Language, Outcome, Schedule, Swarm};
+use fanfare_engine::ring::raise_nofile;
+
+use super::Failure;
+use super::pusher::Pusher;
+use super::stage::{
+    Cpus, Load, Meters, OutputArgs, Sampler, Server, ServerArgs, await_joined, begin, readers,
+};
+
+/// Longest that what was pushed may take to reach everyone.
+const DRAIN_MAX: Duration = Duration::from_secs(60);
+
+/// How often the run is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// Connects members, pushes at a rate, verifies every delivery, and measures.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Fanout {
+    /// A known case, from which the other options depart
+    #[arg(long, value_enum)]
+    case: Option<Case>,
+    /// Members
+    #[arg(
+        long,
+        short = 'n',
+        value_name = "N",
+        default_value_t = 10_000,
+        default_value_if("case", "seed", "1000000")
+    )]
+    connections: u32,
+    /// Rooms, each member in one
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    rooms: u32,
+    /// Publications per second, over all rooms
+    #[arg(long, value_name = "N", default_value_t = 40.0)]
+    rate: f64,
+    /// Bytes of a payload; 10 is {"test":1}
+    #[arg(long, value_name = "BYTES", default_value_t = 10)]
+    payload: u32,
+    /// Seconds that are measured
+    #[arg(
+        long,
+        value_name = "S",
+        default_value_t = 20.0,
+        default_value_if("case", "seed", "60")
+    )]
+    seconds: f64,
+    /// Seconds of pushing before that
+    #[arg(
+        long,
+        value_name = "S",
+        default_value_t = 3.0,
+        default_value_if("case", "seed", "20")
+    )]
+    warm_up: f64,
+    #[command(flatten)]
+    server: ServerArgs,
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+/// Known cases.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Case {
+    /// goim's: 1,000,000 connections in one room, 40 messages of {"test":1} a second, 60 s
+    Seed,
+}
+
+/// What is offered.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Workload {
+    pub(crate) load: Load,
+    pub(crate) rate: f64,
+    pub(crate) warm_up: Duration,
+    pub(crate) seconds: Duration,
+    /// Every so-many-th member records latencies.
+    pub(crate) record_every: u32,
+}
+
+pub(crate) fn run(args: &Fanout) -> Result<(), Failure> {
+    if args.connections == 0 || args.rooms == 0 || args.rate <= 0.0 {
+        return Err(Failure::Usage(
+            "--connections, --rooms and --rate must be above 0".to_owned(),
+        ));
+    }
+    let cpus = Cpus::take(&args.server);
+    let load = Load {
+        members: args.connections,
+        rooms: args.rooms,
+        payload_bytes: args.payload,
+        shards: Some(shards(&args.server, &cpus, args.connections)),
+    };
+    let workload = Workload {
+        load,
+        rate: args.rate,
+        warm_up: Duration::from_secs_f64(args.warm_up),
+        seconds: Duration::from_secs_f64(args.seconds),
+        // Enough for any percentile, and nothing beside the deliveries.
+        record_every: args.connections.div_ceil(20_000),
+    };
+    let mut progress = Progress::new(args.output.quiet);
+    let case = args.case.map_or("fanout", |Case::Seed| "seed");
+    let result = measure(case, &args.server, &cpus, workload, &mut progress)?;
+    progress.done();
+    args.output.publish(&result)
+}
+
+/// As many as told; else one for each CPU, or as many as the connections need rings.
+pub(crate) fn shards(args: &ServerArgs, cpus: &Cpus, connections: u32) -> u16 {
+    args.shards.unwrap_or_else(|| {
+        let for_connections = connections.div_ceil(members_per_shard());
+        let for_cpus = u32::try_from(cpus.server.len()).unwrap_or(1);
+        u16::try_from(for_connections.max(for_cpus)).unwrap_or(u16::MAX)
+    })
+}
+
+/// Members that a shard of the server is given. A ring holds at most `RLIMIT_NOFILE`, of which a shard keeps up to 1,024
+/// for connections on their way; and the kernel deals connections to shards by a hash, so the fullest of many has more
+/// than the average: by 350 of 17,700, where the limit is 20,000.
+fn members_per_shard() -> u32 {
+    let limit = raise_nofile().map_or(1_024, |limits| limits.soft);
+    let limit = u32::try_from(limit).unwrap_or(u32::MAX);
+    let taken = limit - (limit / 16).clamp(64, 1_024).min(limit);
+    (taken - taken / 15).max(1)
+}
+
+/// Runs a workload from start to end.
+pub(crate) fn measure(
+    case: &str,
+    args: &ServerArgs,
+    cpus: &Cpus,
+    workload: Workload,
+    progress: &mut Progress,
+) -> Result<Measurement, Failure> {
+    let Workload { load, rate, .. } = workload;
+    let began = Instant::now();
+    progress.phase("start");
+    let mut server = Server::ready(args, cpus, load)?;
+    let mut result = begin(case, &server, load);
+    result.rate_per_s = Some(rate);
+    let empty = (server.usage(), KernelMemory::now().ok());
+
+    let schedule = Arc::new(Schedule::new(load.rooms, rate, workload.record_every));
+    let group = readers(
+        load.members,
+        load.rooms,
+        server.language,
+        Some(Arc::clone(&schedule)),
+    );
+    let swarm = Swarm::start(server.clients, vec![group])?;
+    let connecting = await_joined(&swarm, load.members, progress)?;
+    result.connects_per_s = Some(f64::from(load.members) / connecting.as_secs_f64());
+    enter_memory(&server, &empty, load.members, &mut result);
+
+    let publisher = server.take_publisher()?;
+    let payload = payloads(server.language, load.payload_bytes);
+    let mut pusher = Pusher::begin(Arc::clone(&schedule), load.rooms, publisher, payload)?;
+    progress.phase("warm up");
+    look_on(
+        &swarm,
+        &mut pusher,
+        load,
+        workload.warm_up,
+        progress,
+        |_| (),
+    )?;
+
+    progress.phase("measure");
+    schedule.record_from(schedule.due_by_now());
+    let before = swarm.total();
+    let writes_before = server.writes();
+    let pushed_before = pusher.pushed();
+    let meters = Meters::start(&server)?;
+    let mut sampler = Sampler::start(before.publications, writes_before);
+    look_on(
+        &swarm,
+        &mut pusher,
+        load,
+        workload.seconds,
+        progress,
+        |deliveries| {
+            if sampler.is_due() {
+                sampler.sample(deliveries, &server);
+            }
+        },
+    )?;
+    let spent = meters.read()?;
+    let after = swarm.total();
+    let writes = server
+        .writes()
+        .zip(writes_before)
+        .map(|(now, then)| now - then);
+    let pushed = pusher.pushed() - pushed_before;
+    schedule.record_to(schedule.due_by_now());
+    let seconds = spent.client.wall.as_secs_f64();
+    let deliveries = after.publications - before.publications;
+
+    progress.phase("drain");
+    let all = pusher.end()?;
+    await_all(&swarm, all, load, progress)?;
+    sampler.rss_bytes = sampler
+        .rss_bytes
+        .max(server.usage().map_or(0, |usage| usage.rss_bytes));
+    let outcome = swarm.finish()?;
+
+    result.seconds = Some(seconds);
+    result.published = Some(pushed);
+    result.publications_per_s = Some(pushed as f64 / seconds);
+    result.deliveries = Some(deliveries);
+    result.deliveries_per_s = Some(deliveries as f64 / seconds);
+    result.writes_per_s = writes.map(|writes| writes as f64 / seconds);
+    result.received_bytes_per_s = Some((after.bytes - before.bytes) as f64 / seconds);
+    spent.enter(cpus, &mut result);
+    let cpu_per = |count: Option<u64>| {
+        let count = count.filter(|&count| count > 0)?;
+        Some(spent.server_ns()? / count as f64)
+    };
+    result.cpu_ns_per_delivery = cpu_per(Some(deliveries));
+    result.cpu_ns_per_write = cpu_per(writes);
+    result.server.rss_bytes = Some(sampler.rss_bytes).filter(|&bytes| bytes > 0);
+    result.throughput = sampler.samples;
+    enter_outcome(&outcome, all, load, &mut result);
+    if workload.record_every > 1 {
+        result.notes.push(format!(
+            "Latency is that of every {}th member; every delivery of every member is verified.",
+            workload.record_every
+        ));
+    }
+    result.seconds_total = began.elapsed().as_secs_f64();
+    Ok(result)
+}
+
+/// Payloads that are published to a server whose members speak this: with a number where the protocol has none.
+pub(crate) fn payloads(
+    language: Language,
+    bytes: u32,
+) -> impl Fn(u64) -> Vec<u8> + Send + Clone + 'static {
+    let has_offsets = matches!(language, Language::Native | Language::NativeWebSocket);
+    move |number| match bytes {
+        0..=10 if has_offsets => br#"{"test":1}"#.to_vec(),
+        0..=10 => stamp::short(number).to_vec(),
+        bytes => stamp::payload(number, bytes as usize).into_bytes(),
+    }
+}
+
+/// Shows how it goes for so long.
+fn look_on(
+    swarm: &Swarm,
+    pusher: &mut Pusher,
+    load: Load,
+    for_so_long: Duration,
+    progress: &mut Progress,
+    mut each: impl FnMut(u64),
+) -> Result<(), Failure> {
+    let began = Instant::now();
+    let mut last = (began, swarm.total().publications);
+    let mut speed = 0.0;
+    while began.elapsed() < for_so_long {
+        thread::sleep(LOOK_EVERY.min(for_so_long.saturating_sub(began.elapsed())));
+        pusher.check()?;
+        let total = swarm.total();
+        each(total.publications);
+        let since = last.0.elapsed().as_secs_f64();
+        if since >= 1.0 {
+            speed = (total.publications - last.1) as f64 / since;
+            last = (Instant::now(), total.publications);
+        }
+        progress.update(|| {
+            let offered = pusher.pushed() as f64 / f64::from(load.rooms);
+            let heard = total.publications as f64 / f64::from(load.members);
+            format!(
+                "{:.2} M deliveries/s, {:.0} messages behind, {} lost, {} connections ended",
+                speed / 1e6,
+                offered - heard,
+                total.lost,
+                total.ended
+            )
+        });
+    }
+    Ok(())
+}
+
+/// Waits until everyone has what was pushed.
+fn await_all(swarm: &Swarm, all: u64, load: Load, progress: &mut Progress) -> Result<(), Failure> {
+    let expected = expected_deliveries(all, load);
+    let progress = std::cell::RefCell::new(progress);
+    let waited = swarm.wait_until("everything to be heard", DRAIN_MAX, |swarm| {
+        let total = swarm.total();
+        progress.borrow_mut().update(|| {
+            format!(
+                "{} of {expected} deliveries to come",
+                expected.saturating_sub(total.publications)
+            )
+        });
+        // Who is gone hears nothing more.
+        total.publications >= expected || total.ended > 0
+    });
+    // What is missing then counts as lost.
+    match waited {
+        Ok(()) | Err(fanfare_bench::swarm::SwarmError::TimedOut { .. }) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Deliveries that publications make, dealt to the rooms in turn.
+fn expected_deliveries(publications: u64, load: Load) -> u64 {
+    (0..load.rooms)
+        .map(|room| members_of(room, load) * publications_of(room, publications, load))
+        .sum()
+}
+
+fn members_of(room: u32, load: Load) -> u64 {
+    u64::from(load.members / load.rooms + u32::from(room < load.members % load.rooms))
+}
+
+fn publications_of(room: u32, publications: u64, load: Load) -> u64 {
+    let rooms = u64::from(load.rooms);
+    publications / rooms + u64::from(u64::from(room) < publications % rooms)
+}
+
+/// Enters what the members say, each held against what was published in its room.
+fn enter_outcome(outcome: &Outcome, all: u64, load: Load, result: &mut Measurement) {
+    let (mut lost, mut duplicated, mut reordered, mut skipped, mut corrupted, mut ended) =
+        (0, 0, 0, 0, 0, 0);
+    for (room, report) in (0..load.rooms).cycle().zip(outcome.groups.iter().flatten()) {
+        let ledger = &report.ledger;
+        let told = publications_of(room, all, load);
+        // What came out of order was heard, too; what came twice counts once.
+        let heard = ledger.received - ledger.duplicated;
+        lost += told.saturating_sub(heard + ledger.skipped);
+        duplicated += ledger.duplicated;
+        reordered += ledger.reordered;
+        skipped += ledger.skipped;
+        corrupted += ledger.corrupted;
+        ended += u64::from(report.ending.is_some());
+    }
+    result.lost = Some(lost);
+    result.duplicated = Some(duplicated);
+    result.reordered = Some(reordered);
+    result.skipped = Some(skipped);
+    if corrupted > 0 {
+        result.notes.push(format!(
+            "{corrupted} deliveries had the payload of another."
+        ));
+    }
+    if ended > 0 {
+        result.notes.push(format!(
+            "{ended} connections ended during the run; what they did not hear is among the lost."
+        ));
+    }
+    let us = Duration::from_micros(1);
+    result.latency_ms = LatencyMs::of(&outcome.latency_us, us);
+    result.latency_cdf = latency_cdf(&outcome.latency_us, us);
+}
+
+/// Enters what connections cost in memory, all idle.
+pub(crate) fn enter_memory(
+    server: &Server,
+    empty: &(Option<fanfare_bench::observe::Usage>, Option<KernelMemory>),
+    members: u32,
+    result: &mut Measurement,
+) {
+    let members = u64::from(members);
+    if let (Some(before), Some(now)) = (&empty.0, server.usage()) {
+        let grown = now.user_bytes.saturating_sub(before.user_bytes);
+        result.server.user_bytes_per_connection = Some(grown as f64 / members as f64);
+    }
+    if let (Some(before), Ok(now)) = (&empty.1, KernelMemory::now()) {
+        let grown = now.since(before);
+        result.server.kernel_bytes_per_connection =
+            Some(grown.total_bytes() as f64 / members as f64 / 2.0);
+        result.notes.push(
+            "Both ends of every connection are on this machine, and the kernel keeps the same for either: its bytes per \
+             connection are half of what its memory grew by."
+                .to_owned(),
+        );
+        result.kernel_growth = Some(grown);
+    }
+}

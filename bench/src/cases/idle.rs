@@ -1,0 +1,96 @@
+//! `idle`: what connections cost while nothing is said.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use fanfare_bench::observe::KernelMemory;
+use fanfare_bench::progress::Progress;
+use fanfare_bench::swarm::Swarm;
+
+use super::Failure;
+use super::fanout::{enter_memory, shards};
+use super::stage::{
+    Cpus, Load, Meters, OutputArgs, Server, ServerArgs, await_joined, begin, readers,
+};
+
+/// Holds idle connections that answer pings: memory per connection, user and kernel, and CPU time
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Idle {
+    /// Connections
+    #[arg(long, short = 'n', value_name = "N", default_value_t = 10_000)]
+    connections: u32,
+    /// Rooms, each connection in one
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    rooms: u32,
+    /// Seconds that are measured; pings come every 25
+    #[arg(long, value_name = "S", default_value_t = 60.0)]
+    seconds: f64,
+    #[command(flatten)]
+    server: ServerArgs,
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+pub(crate) fn run(args: &Idle) -> Result<(), Failure> {
+    let began = Instant::now();
+    let cpus = Cpus::take(&args.server);
+    let mut progress = Progress::new(args.output.quiet);
+    let load = Load {
+        members: args.connections,
+        rooms: args.rooms.max(1),
+        payload_bytes: 0,
+        shards: Some(shards(&args.server, &cpus, args.connections)),
+    };
+    progress.phase("start");
+    let server = Server::ready(&args.server, &cpus, load)?;
+    let mut result = begin("idle", &server, load);
+    result.payload_bytes = None;
+    let empty = (server.usage(), KernelMemory::now().ok());
+    let swarm = Swarm::start(
+        server.clients,
+        vec![readers(load.members, load.rooms, server.language, None)],
+    )?;
+    let connecting = await_joined(&swarm, load.members, &mut progress)?;
+    result.connects_per_s = Some(f64::from(load.members) / connecting.as_secs_f64());
+
+    progress.phase("idle");
+    let pongs = swarm.total().pongs;
+    let meters = Meters::start(&server)?;
+    let seconds = Duration::from_secs_f64(args.seconds);
+    let measuring = Instant::now();
+    while measuring.elapsed() < seconds {
+        thread::sleep(Duration::from_millis(200).min(seconds.saturating_sub(measuring.elapsed())));
+        let total = swarm.total();
+        progress.update(|| {
+            format!(
+                "{} pings answered, {} connections ended",
+                total.pongs - pongs,
+                total.ended
+            )
+        });
+    }
+    let spent = meters.read()?;
+    // At the end: what answering pings takes is counted, too.
+    enter_memory(&server, &empty, load.members, &mut result);
+    let total = swarm.total();
+    result.notes.push(format!(
+        "{} pings were answered meanwhile, {} connections ended.",
+        total.pongs - pongs,
+        total.ended
+    ));
+    result.seconds = Some(spent.client.wall.as_secs_f64());
+    spent.enter(&cpus, &mut result);
+    result.cpu_ns_per_connection_s = spent.server.as_ref().map(|used| {
+        used.cpu.as_secs_f64() * 1e9 / used.wall.as_secs_f64() / f64::from(load.members)
+    });
+    result.server.rss_bytes = server.usage().map(|usage| usage.rss_bytes);
+    swarm.finish()?;
+    progress.done();
+    result.seconds_total = began.elapsed().as_secs_f64();
+    args.output.publish(&result)?;
+    if total.ended > 0 {
+        return Err(Failure::Ended(total.ended));
+    }
+    Ok(())
+}

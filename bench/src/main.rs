@@ -1,0 +1,94 @@
+//! `fanfare-bench`: measures Fanfare, alone and against others.
+//!
+//! | part | what it is |
+//! |---|---|
+//! | [`cases`] | the subcommands |
+//! | [`floor`] | bare loops that do nothing but write, as servers of their own |
+//! | `fanfare_bench` | the library: load generator, servers, observation, results |
+
+#![deny(unsafe_code)]
+
+mod cases;
+#[expect(
+    unsafe_code,
+    reason = "a ring with nothing around it is what this measures"
+)]
+mod floor;
+
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use cases::{Failure, OutputArgs};
+use fanfare_bench::progress::Progress;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Measures Fanfare, alone and against others.
+///
+/// Every subcommand starts the servers it needs (build them first: cargo build --release --workspace --features
+/// fanfare-bench/baselines), keeps them and the load generator on CPUs of their own, verifies every delivery, and prints a
+/// table. docs/benchmarks.md says how to read it, and how not to fool yourself.
+#[derive(Debug, Parser)]
+#[command(version, max_term_width = 120)]
+struct Cli {
+    #[command(subcommand)]
+    case: Case,
+}
+
+#[derive(Debug, Subcommand)]
+enum Case {
+    Fanout(cases::fanout::Fanout),
+    Latency(cases::latency::Latency),
+    Idle(cases::idle::Idle),
+    Connect(cases::connect::Connect),
+    Publish(PublishArgs),
+    Floor(cases::floor::Floor),
+    Compare(cases::compare::Compare),
+    #[command(hide = true)]
+    ServeFloor(floor::ServeFloor),
+}
+
+/// Publishes as fast as the server takes it, verifies every answer and delivery, and measures rates and CPU time
+#[derive(Debug, Args)]
+struct PublishArgs {
+    #[command(flatten)]
+    options: cases::publish::Publish,
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+fn main() -> ExitCode {
+    match run(&Cli::parse().case) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("fanfare-bench: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn publish(options: &cases::publish::Publish, output: &OutputArgs) -> Result<(), Failure> {
+    let mut progress = Progress::new(output.quiet);
+    let outcomes = cases::publish::run(options, &mut progress)?;
+    progress.done();
+    let results: Vec<_> = outcomes
+        .iter()
+        .map(cases::publish::Outcome::measurement)
+        .collect();
+    output.publish_all(&results)
+}
+
+fn run(case: &Case) -> Result<(), Failure> {
+    match case {
+        Case::Fanout(args) => cases::fanout::run(args),
+        Case::Latency(args) => cases::latency::run(args),
+        Case::Idle(args) => cases::idle::run(args),
+        Case::Connect(args) => cases::connect::run(args),
+        Case::Publish(args) => publish(&args.options, &args.output),
+        Case::Floor(args) => cases::floor::run(args),
+        Case::Compare(args) => cases::compare::run(args),
+        Case::ServeFloor(args) => floor::serve(args).map_err(Failure::Floor),
+    }
+}

@@ -1,0 +1,140 @@
+//! The native protocol over WebSocket.
+
+use fanfare_wire::native;
+use fanfare_wire::ws::Opcode;
+
+use super::dialect::{Dialect, Event, ProtocolError};
+use super::native::{Template, frame, write_hello, write_subscribe};
+use super::upgraded::{self, Message, Upgraded};
+use super::{Identity, Language};
+
+const PATH: &str = "/connection/native";
+
+/// A native connection over WebSocket: messages of whole frames.
+#[derive(Debug)]
+pub(super) struct NativeWebSocket {
+    connection: Upgraded,
+    /// Its token, until that is sent.
+    token: Box<str>,
+}
+
+impl Dialect for NativeWebSocket {
+    type Shared = Template;
+
+    fn open(out: &mut Vec<u8>, _: Language, identity: &Identity) -> Self {
+        Self {
+            connection: Upgraded::open(out, PATH),
+            token: identity.token.as_str().into(),
+        }
+    }
+
+    fn subscribe(&mut self, out: &mut Vec<u8>, room: &str) {
+        write_message(out, |frames| write_subscribe(frames, room));
+    }
+
+    fn pong(&mut self, out: &mut Vec<u8>) {
+        write_message(out, native::write_client_pong);
+    }
+
+    fn feed(
+        &mut self,
+        template: &mut Template,
+        input: &mut [u8],
+        out: &mut Vec<u8>,
+        on_event: &mut impl FnMut(Event<'_>),
+    ) -> Result<(), ProtocolError> {
+        let Self { connection, token } = self;
+        connection.feed(input, out, &mut |message, out| match message {
+            Message::Opened => {
+                let token = std::mem::take(token);
+                write_message(out, |frames| write_hello(frames, &token));
+                Ok(())
+            }
+            Message::Binary(mut frames) => {
+                while !frames.is_empty() {
+                    let taken = frame(template, frames, on_event)?;
+                    frames = &frames[taken.ok_or(ProtocolError::Unfinished)?..];
+                }
+                Ok(())
+            }
+            Message::Close(code) => {
+                on_event(Event::Disconnected { code });
+                Ok(())
+            }
+            Message::Text(text) => Err(ProtocolError::Reply(text.to_owned())),
+        })
+    }
+}
+
+/// Appends a binary message of these frames.
+fn write_message(out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
+    let mut frames = Vec::new();
+    write(&mut frames);
+    upgraded::write(out, Opcode::Binary, &frames);
+}
+
+#[cfg(test)]
+mod tests {
+    use fanfare_wire::ws;
+
+    use super::*;
+
+    fn opened() -> NativeWebSocket {
+        NativeWebSocket {
+            connection: Upgraded::opened(),
+            token: Box::default(),
+        }
+    }
+
+    fn frames() -> Vec<Vec<u8>> {
+        let mut frames = vec![Vec::new(); 4];
+        native::write_publication(&mut frames[0], 1, 7, b"seven");
+        native::write_publication(&mut frames[1], 1, 8, b"seven");
+        native::write_publication(&mut frames[2], 1, 9, &[9; 500]);
+        native::write_server_ping(&mut frames[3]);
+        frames
+    }
+
+    #[test]
+    fn events_depend_neither_on_how_the_bytes_are_cut_nor_on_how_frames_are_put_into_messages() {
+        let (mut together, mut apart) = (Vec::new(), Vec::new());
+        ws::write_frame(&mut together, Opcode::Binary, &frames().concat());
+        for frame in frames() {
+            ws::write_frame(&mut apart, Opcode::Binary, &frame);
+        }
+        let publication = |offset, data| Event::Publication {
+            offset: Some(offset),
+            data,
+        };
+        let expected = [
+            publication(7, b"seven"),
+            publication(8, b"seven"),
+            publication(9, &[9; 500]),
+            Event::Ping,
+        ]
+        .map(|event| format!("{event:?}"));
+        for stream in [together, apart] {
+            for step in 1..=stream.len() {
+                let (mut member, mut template) = (opened(), Template::default());
+                let mut events = Vec::new();
+                for piece in stream.clone().chunks_mut(step) {
+                    member
+                        .feed(&mut template, piece, &mut Vec::new(), &mut |event| {
+                            events.push(format!("{event:?}"));
+                        })
+                        .expect("the protocol");
+                }
+                assert_eq!(events, expected, "by {step}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_frame_does_not_span_messages() {
+        let mut stream = Vec::new();
+        ws::write_frame(&mut stream, Opcode::Binary, &frames()[0][..20]);
+        let template = &mut Template::default();
+        let result = opened().feed(template, &mut stream, &mut Vec::new(), &mut |_| {});
+        assert_eq!(result, Err(ProtocolError::Unfinished));
+    }
+}
