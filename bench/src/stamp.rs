@@ -33,6 +33,12 @@ pub fn number(payload: &[u8]) -> Option<u64> {
     })
 }
 
+/// Whether the payload is not one with another number.
+#[must_use]
+pub fn agrees(payload: &[u8], with: u64) -> bool {
+    number(payload).is_none_or(|number| number == with)
+}
+
 /// How many numbers a short payload tells apart.
 pub const SHORT_NUMBERS: u64 = 9_000;
 

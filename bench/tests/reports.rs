@@ -366,6 +366,7 @@ fn measurement() -> Measurement {
         lost: Some(0),
         duplicated: Some(0),
         reordered: Some(0),
+        corrupted: Some(0),
         skipped: Some(0),
         latency_ms: LatencyMs {
             p50: Some(31.25),

@@ -108,7 +108,7 @@ counters! {
     slow_skipped: Counter, "Members moved to the tail of their room because they read too slowly, and told of the gap.";
     recovered: Counter, "Subscriptions that recovered everything they missed.";
     unrecovered: Counter, "Subscriptions that asked to recover and could not.";
-    buffers_exhausted: Counter, "Receives that ended because all receive buffers were in use (re-armed).";
+    buffers_exhausted: Counter, "Turns that ended, and receives that had to be armed again, for want of receive buffers.";
     completions_stale: Counter, "Completions of connections that had gone (their buffers went back).";
     completion_overflows: Counter, "Overflows of the completion queue (flushed, nothing lost).";
     ring_enters: Counter, "io_uring_enter calls.";

@@ -95,6 +95,9 @@ impl<R: Ring> Shard<R> {
         self.count();
         let wait = self.wait().min(wait_max);
         self.ring.turn(wait, &mut self.completions)?;
+        if self.ring.stats().was_cut_short {
+            self.core.gauges.counters.buffers_exhausted.inc();
+        }
         Ok(self.core.is_drained() && self.completions.is_empty())
     }
 
@@ -139,14 +142,15 @@ impl<R: Ring> Shard<R> {
         }
     }
 
-    /// Lets those be heard for whom there was no buffer, a buffer's worth of them at a time.
+    /// Lets those be heard for whom there was no buffer, as many as there are buffers at a time.
     ///
     /// A turn that sweeps may take as long as the turns of all shards on this core together, and what came meanwhile is
     /// more than there are buffers: 18,000 idle connections answer 740 pings a second. With one round a turn, answers came
     /// too late and connections were closed for it.
     fn take_starved_input(&mut self) -> std::io::Result<()> {
         for _ in 0..STARVED_ROUNDS_PER_TURN {
-            if self.core.starved.is_empty() || self.is_backed_up() {
+            let has_more = !self.core.starved.is_empty() || self.ring.stats().was_cut_short;
+            if !has_more || self.is_backed_up() {
                 break;
             }
             // The ring may give the slot of one that has gone to a new connection: nothing may wait for it by then.
@@ -445,9 +449,10 @@ impl Core {
             return;
         }
         match result {
-            // The kernel ends a multishot receive now and then, after data too.
+            // A ring may end a receive after data, too.
             1.. => self.receive(slot),
-            _ if result == -libc::ENOBUFS => {
+            // Neither is the connection's fault, and both pass.
+            _ if result == -libc::ENOBUFS || result == -libc::ENOMEM => {
                 self.gauges.counters.buffers_exhausted.inc();
                 self.starved.push(slot);
                 if let Some(conn) = self.conns.get_mut(slot) {

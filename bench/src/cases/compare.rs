@@ -18,7 +18,10 @@ const COALESCED_TURN: Duration = Duration::from_secs(2);
 
 /// Publications that are handed over at once, and how many may be on their way: the best of these is a server's figure.
 /// The bounded queues of the baselines hold 1,024.
-const BURSTS: [(u64, u64); 3] = [(50, 200), (250, 1_000), (1_000, 4_000)];
+const BURSTS: [(u64, u64); 4] = [(10, 20), (50, 200), (250, 1_000), (1_000, 4_000)];
+
+/// A server that takes longer than this for a turn with one of them is not asked to take more at once.
+const BURST_MAX: Duration = Duration::from_secs(6);
 
 /// Compares servers on one core: CPU time per delivery, deliveries per core-second, memory per connection
 #[derive(Debug, Clone, Args)]
@@ -130,7 +133,8 @@ pub(crate) fn run(args: &Compare) -> Result<(), Failure> {
     progress.done();
     comparison.notes.push(format!(
         "Servers run one at a time on CPU {:?} and the clients on {:?}. Coalesced: the best of {BURSTS:?} (publications at \
-         once, on their way at most), found before the rounds.",
+         once, on their way at most), found before the rounds; a server that needs more than {BURST_MAX:?} for a turn is not \
+         asked to take more.",
         cpus.server, cpus.client
     ));
     comparison.seconds_total = began.elapsed().as_secs_f64();
@@ -206,10 +210,14 @@ impl Entry {
     fn choose_burst(&mut self) -> Result<(), Failure> {
         let mut best = 0.0;
         for (burst, ahead) in BURSTS {
+            let began = Instant::now();
             let turn = self.line.all_at_once(COALESCED_TURN, burst, ahead)?;
             if turn.deliveries_per_core_second() > best {
                 best = turn.deliveries_per_core_second();
                 self.burst = (burst, ahead);
+            }
+            if began.elapsed() > BURST_MAX {
+                break;
             }
         }
         Ok(())

@@ -40,6 +40,8 @@ pub(crate) struct Connect {
 }
 
 pub(crate) fn run(args: &Connect) -> Result<(), Failure> {
+    args.server
+        .settle(args.connections.saturating_add(args.live))?;
     let began = Instant::now();
     let cpus = Cpus::take(&args.server);
     let mut progress = Progress::new(args.output.quiet);

@@ -15,11 +15,15 @@ use fanfare_engine::ring::raise_nofile;
 use super::Failure;
 use super::pusher::Pusher;
 use super::stage::{
-    Cpus, Load, Meters, OutputArgs, Sampler, Server, ServerArgs, await_joined, begin, readers,
+    Cpus, Load, Meters, OutputArgs, Sampler, Server, ServerArgs, await_joined, begin, check_memory,
+    readers,
 };
 
 /// Longest that what was pushed may take to reach everyone.
 const DRAIN_MAX: Duration = Duration::from_secs(60);
+
+/// With connections gone, the drain is over when nobody has heard anything for so long.
+const QUIET_AFTER: Duration = Duration::from_secs(2);
 
 /// How often the run is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
@@ -94,6 +98,7 @@ pub(crate) fn run(args: &Fanout) -> Result<(), Failure> {
             "--connections, --rooms and --rate must be above 0".to_owned(),
         ));
     }
+    args.server.settle(args.connections)?;
     let cpus = Cpus::take(&args.server);
     let load = Load {
         members: args.connections,
@@ -113,7 +118,22 @@ pub(crate) fn run(args: &Fanout) -> Result<(), Failure> {
     let case = args.case.map_or("fanout", |Case::Seed| "seed");
     let result = measure(case, &args.server, &cpus, workload, &mut progress)?;
     progress.done();
-    args.output.publish(&result)
+    args.output.publish(&result)?;
+    faithful(&result)
+}
+
+/// A figure with faults is shown, and is none.
+pub(crate) fn faithful(result: &Measurement) -> Result<(), Failure> {
+    let faults = [
+        result.lost,
+        result.duplicated,
+        result.reordered,
+        result.corrupted,
+    ];
+    match faults.into_iter().flatten().sum() {
+        0 => Ok(()),
+        faults => Err(Failure::Unfaithful { faults }),
+    }
 }
 
 /// As many as told; else one for each CPU, or as many as the connections need rings.
@@ -212,6 +232,7 @@ pub(crate) fn measure(
     sampler.rss_bytes = sampler
         .rss_bytes
         .max(server.usage().map_or(0, |usage| usage.rss_bytes));
+    let patience = swarm.patience();
     let outcome = swarm.finish()?;
 
     result.seconds = Some(seconds);
@@ -231,6 +252,11 @@ pub(crate) fn measure(
     result.server.rss_bytes = Some(sampler.rss_bytes).filter(|&bytes| bytes > 0);
     result.throughput = sampler.samples;
     enter_outcome(&outcome, all, load, &mut result);
+    if patience > 1 {
+        result.notes.push(format!(
+            "The load generator's threads wait for {patience} connections or 10 ms: latencies have up to 10 ms of that in them."
+        ));
+    }
     if workload.record_every > 1 {
         result.notes.push(format!(
             "Latency is that of every {}th member; every delivery of every member is verified.",
@@ -269,6 +295,7 @@ fn look_on(
     while began.elapsed() < for_so_long {
         thread::sleep(LOOK_EVERY.min(for_so_long.saturating_sub(began.elapsed())));
         pusher.check()?;
+        check_memory()?;
         let total = swarm.total();
         each(total.publications);
         let since = last.0.elapsed().as_secs_f64();
@@ -295,17 +322,24 @@ fn look_on(
 fn await_all(swarm: &Swarm, all: u64, load: Load, progress: &mut Progress) -> Result<(), Failure> {
     let expected = expected_deliveries(all, load);
     let progress = std::cell::RefCell::new(progress);
+    let moved = std::cell::Cell::new((0, Instant::now()));
     let waited = swarm.wait_until("everything to be heard", DRAIN_MAX, |swarm| {
         let total = swarm.total();
+        let settled = total.publications + total.skipped;
+        if settled != moved.get().0 {
+            moved.set((settled, Instant::now()));
+        }
         progress.borrow_mut().update(|| {
             format!(
                 "{} of {expected} deliveries to come",
                 expected.saturating_sub(total.publications)
             )
         });
-        // Who is gone hears nothing more.
-        total.publications >= expected || total.ended > 0
+        // Who is gone hears nothing more, and the others are waited for as long as they hear something.
+        let is_over = total.ended > 0 && moved.get().1.elapsed() > QUIET_AFTER;
+        settled >= expected || is_over || check_memory().is_err()
     });
+    check_memory()?;
     // What is missing then counts as lost.
     match waited {
         Ok(()) | Err(fanfare_bench::swarm::SwarmError::TimedOut { .. }) => Ok(()),
@@ -338,7 +372,7 @@ fn enter_outcome(outcome: &Outcome, all: u64, load: Load, result: &mut Measureme
         let told = publications_of(room, all, load);
         // What came out of order was heard, too; what came twice counts once.
         let heard = ledger.received - ledger.duplicated;
-        lost += told.saturating_sub(heard + ledger.skipped);
+        lost += told.saturating_sub(heard + ledger.skipped).max(ledger.lost);
         duplicated += ledger.duplicated;
         reordered += ledger.reordered;
         skipped += ledger.skipped;
@@ -349,11 +383,7 @@ fn enter_outcome(outcome: &Outcome, all: u64, load: Load, result: &mut Measureme
     result.duplicated = Some(duplicated);
     result.reordered = Some(reordered);
     result.skipped = Some(skipped);
-    if corrupted > 0 {
-        result.notes.push(format!(
-            "{corrupted} deliveries had the payload of another."
-        ));
-    }
+    result.corrupted = Some(corrupted);
     if ended > 0 {
         result.notes.push(format!(
             "{ended} connections ended during the run; what they did not hear is among the lost."
@@ -386,5 +416,27 @@ pub(crate) fn enter_memory(
                 .to_owned(),
         );
         result.kernel_growth = Some(grown);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use fanfare_bench::observe::Machine;
+
+    use super::*;
+
+    #[test]
+    fn a_run_with_any_fault_fails() {
+        let mut result = Measurement::new("fanout", SystemTime::now(), Machine::default());
+        assert!(faithful(&result).is_ok());
+        (result.lost, result.duplicated, result.reordered) = (Some(0), Some(0), Some(0));
+        assert!(faithful(&result).is_ok());
+        result.reordered = Some(2);
+        result.lost = Some(1);
+        result.corrupted = Some(4);
+        let failure = faithful(&result);
+        assert!(matches!(failure, Err(Failure::Unfaithful { faults: 7 })));
     }
 }

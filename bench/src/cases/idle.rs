@@ -33,6 +33,7 @@ pub(crate) struct Idle {
 }
 
 pub(crate) fn run(args: &Idle) -> Result<(), Failure> {
+    args.server.settle(args.connections)?;
     let began = Instant::now();
     let cpus = Cpus::take(&args.server);
     let mut progress = Progress::new(args.output.quiet);

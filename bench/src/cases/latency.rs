@@ -7,7 +7,7 @@ use fanfare_bench::progress::Progress;
 use fanfare_bench::swarm::Swarm;
 
 use super::Failure;
-use super::fanout::{Workload, measure, payloads, shards};
+use super::fanout::{Workload, faithful, measure, payloads, shards};
 use super::stage::{
     Cpus, Load, Meters, OutputArgs, Server, ServerArgs, await_joined, readers, room_name,
 };
@@ -44,6 +44,7 @@ pub(crate) struct Latency {
 }
 
 pub(crate) fn run(args: &Latency) -> Result<(), Failure> {
+    args.server.settle(args.connections)?;
     let cpus = Cpus::take(&args.server);
     let load = Load {
         members: args.connections,
@@ -76,7 +77,8 @@ pub(crate) fn run(args: &Latency) -> Result<(), Failure> {
     let mut result = measure("latency", &args.server, &cpus, workload, &mut progress)?;
     progress.done();
     result.notes.extend(notes);
-    args.output.publish(&result)
+    args.output.publish(&result)?;
+    faithful(&result)
 }
 
 /// Publications per second that would take all of the server's cores if every delivery is a write of its own.

@@ -7,6 +7,7 @@ pub(crate) mod floor;
 pub(crate) mod idle;
 pub(crate) mod latency;
 mod line;
+mod network;
 pub(crate) mod publish;
 mod pusher;
 mod stage;
@@ -51,6 +52,12 @@ pub(crate) enum Failure {
          give it more with --client-cpus, or report them all the same with --allow-busy-client"
     )]
     BusyClient { cores: f64 },
+    #[error(
+        "only {} MB of memory are left on this machine, and the kernel ends processes when there is none. Connections take it \
+         (5 KB, both ends), and what members have not read yet: have fewer, offer less, or give the load generator more cores",
+        left >> 20
+    )]
+    OutOfMemory { left: u64 },
     #[error("the process under measurement cannot be observed: {0}")]
     Observe(io::Error),
     #[error("no directory for the server's files: {0}")]

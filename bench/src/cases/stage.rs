@@ -7,7 +7,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use clap::{Args, ValueEnum};
-use fanfare_bench::observe::{CpuMeter, CpuUse, HostMeter, Machine, Usage};
+use fanfare_bench::observe::{
+    CpuMeter, CpuUse, HostLoad, HostMeter, Machine, Usage, memory_available,
+};
 use fanfare_bench::progress::Progress;
 use fanfare_bench::report::{self, Measurement, Sample};
 use fanfare_bench::servers::{self, Contestant, Publisher, Running, Spec};
@@ -16,12 +18,17 @@ use fanfare_engine::ring::{allowed_cpus, pin_to_cpu};
 use tempfile::TempDir;
 
 use super::Failure;
+use super::network::{self, Network};
 
 /// Longest that a million connections may take.
 const CONNECT_MAX: Duration = Duration::from_secs(300);
 
 /// Longest that an answer of the server's metrics may take.
 const SCRAPE_MAX: Duration = Duration::from_secs(20);
+
+/// Memory that has to be left. Members that read more slowly than they are sent to let the kernel fill it, and then it ends
+/// whom it chooses.
+const MEMORY_LEFT_MIN: u64 = 256 << 20;
 
 /// The server under measurement, and where it runs.
 #[derive(Debug, Clone, Args)]
@@ -73,6 +80,9 @@ pub(crate) struct ServerArgs {
         help_heading = "Server"
     )]
     pub(crate) client_cpus: Vec<usize>,
+    /// Whose network the run uses [default: its own from 200,000 connections on, where that is possible]
+    #[arg(long, value_enum, value_name = "WHOSE", help_heading = "Server")]
+    pub(crate) network: Option<Network>,
 }
 
 /// Dialects of Fanfare's members.
@@ -118,7 +128,13 @@ impl ServerArgs {
             shards: None,
             server_cpus: cpu.into_iter().collect(),
             client_cpus: Vec::new(),
+            network: None,
         }
+    }
+
+    /// Goes on in a network with room for so many connections (see [`network::settle`]).
+    pub(crate) fn settle(&self, connections: u32) -> Result<(), Failure> {
+        network::settle(self.network, self.target.is_some(), connections)
     }
 }
 
@@ -441,6 +457,17 @@ pub(crate) fn await_joined(
     Ok(began.elapsed())
 }
 
+/// Whether there is still memory for what members have not read yet.
+///
+/// # Errors
+/// When there is too little.
+pub(crate) fn check_memory() -> Result<(), Failure> {
+    match memory_available() {
+        Some(left) if left < MEMORY_LEFT_MIN => Err(Failure::OutOfMemory { left }),
+        _ => Ok(()),
+    }
+}
+
 /// CPU time of both sides and of the machine over a part of a run.
 pub(crate) struct Meters {
     server: Option<CpuMeter>,
@@ -452,7 +479,7 @@ pub(crate) struct Meters {
 pub(crate) struct Spent {
     pub(crate) server: Option<CpuUse>,
     pub(crate) client: CpuUse,
-    pub(crate) host: fanfare_bench::observe::HostLoad,
+    pub(crate) host: HostLoad,
 }
 
 impl Meters {
@@ -501,6 +528,7 @@ pub(crate) fn begin(case: &str, server: &Server, load: Load) -> Measurement {
     let mut result = Measurement::new(case, SystemTime::now(), Machine::describe());
     result.server.name = Some(server.name.clone());
     result.server.version.clone_from(&server.version);
+    result.notes.extend(network::note());
     result.server.shards = load.shards.map(u32::from);
     result.dialect = Some(dialect_name(server.language).to_owned());
     result.connections = Some(u64::from(load.members));
@@ -565,5 +593,38 @@ impl Sampler {
         if let Some(usage) = server.usage() {
             self.rss_bytes = self.rss_bytes.max(usage.rss_bytes);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn busy() -> Measurement {
+        let mut result = Measurement::new("fanout", SystemTime::now(), Machine::describe());
+        result.client.cpu_cores = Some(0.99);
+        result.client.saturated = Some(true);
+        result
+    }
+
+    fn output(allow_busy_client: bool, json: &std::path::Path) -> OutputArgs {
+        OutputArgs {
+            json: Some(json.to_owned()),
+            markdown: None,
+            svg: None,
+            quiet: true,
+            allow_busy_client,
+        }
+    }
+
+    #[test]
+    fn a_figure_that_may_be_the_generators_own_limit_is_not_reported_unless_asked_for() {
+        let directory = TempDir::new().expect("a folder");
+        let json = directory.path().join("result.json");
+        let refused = output(false, &json).publish(&busy());
+        assert!(matches!(refused, Err(Failure::BusyClient { .. })));
+        assert!(!json.exists());
+        output(true, &json).publish(&busy()).expect("reported");
+        assert!(json.exists());
     }
 }

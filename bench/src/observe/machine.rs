@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::procfs::{kib_field, read};
 
 /// Sysctls that decide how many connections fit and what a write costs.
-const SYSCTLS: [&str; 12] = [
+const SYSCTLS: [&str; 13] = [
     "fs.file-max",
     "fs.nr_open",
     "kernel.io_uring_disabled",
@@ -20,6 +20,7 @@ const SYSCTLS: [&str; 12] = [
     "net.core.somaxconn",
     "net.ipv4.ip_local_port_range",
     "net.ipv4.tcp_congestion_control",
+    "net.ipv4.tcp_ehash_entries",
     "net.ipv4.tcp_max_syn_backlog",
     "net.ipv4.tcp_mem",
     "net.ipv4.tcp_rmem",
@@ -106,6 +107,12 @@ impl Machine {
             commit: commit(Path::new(env!("CARGO_MANIFEST_DIR"))),
         }
     }
+}
+
+/// Bytes of memory that can be had without swapping (`MemAvailable`).
+#[must_use]
+pub fn memory_available() -> Option<u64> {
+    kib_field(&read("/proc/meminfo").ok()?, "MemAvailable")
 }
 
 impl Limits {

@@ -24,5 +24,5 @@ mod procfs;
 
 pub use host::{HostLoad, HostMeter};
 pub use kernel::{Cache, KernelMemory};
-pub use machine::Machine;
+pub use machine::{Machine, memory_available};
 pub use process::{CpuMeter, CpuUse, ThreadCpu, Usage, thread_cpus};

@@ -126,6 +126,7 @@ fn delivery(result: &Measurement) -> Vec<Line> {
         ("lost", result.lost.map(count)),
         ("duplicated", result.duplicated.map(count)),
         ("reordered", result.reordered.map(count)),
+        ("corrupted", result.corrupted.map(count)),
         ("skipped by the server", result.skipped.map(count)),
     ])
 }

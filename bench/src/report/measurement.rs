@@ -54,6 +54,8 @@ pub struct Measurement {
     pub duplicated: Option<u64>,
     /// Deliveries that came after a later one.
     pub reordered: Option<u64>,
+    /// Deliveries with other bytes than they should have, and announced gaps that are none.
+    pub corrupted: Option<u64>,
     /// Deliveries that the server said it left out.
     pub skipped: Option<u64>,
 

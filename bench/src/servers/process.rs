@@ -35,8 +35,8 @@ pub(super) struct Process {
 }
 
 impl Process {
-    /// Runs the program on the cores of the spec. Its standard input is open as long as this is here: the baselines end
-    /// with it, so not even a SIGKILL to this program leaves them behind.
+    /// Runs the program on the cores of the spec. It gets a SIGTERM when this thread ends before it, so not even a SIGKILL to
+    /// this program leaves it behind. Its standard input is open as long as this is here: the bare loops end with it.
     pub(super) fn start(
         name: &str,
         program: &Path,
@@ -47,19 +47,15 @@ impl Process {
             name: name.to_owned(),
             source,
         };
-        let mut command = if spec.cpus.is_empty() {
-            Command::new(program)
-        } else {
-            let taskset = in_path("taskset").ok_or_else(|| Missing {
-                what: "taskset".to_owned(),
-                remedy: "apt-get install util-linux".to_owned(),
-            })?;
+        // Both become the program: the process is the same.
+        let mut command = Command::new(util_linux("setpriv")?);
+        command.args(["--pdeathsig", "TERM"]);
+        if !spec.cpus.is_empty() {
             let cpus: Vec<String> = spec.cpus.iter().map(ToString::to_string).collect();
-            // It becomes the program: the process is the same.
-            let mut command = Command::new(taskset);
-            command.arg("-c").arg(cpus.join(",")).arg(program);
-            command
-        };
+            command.arg(util_linux("taskset")?);
+            command.arg("-c").arg(cpus.join(","));
+        }
+        command.arg(program);
         // Settings that a person may have for Fanfare are not those of a measurement.
         for (variable, _) in std::env::vars_os() {
             if variable.to_string_lossy().starts_with("FANFARE") {
@@ -155,6 +151,13 @@ impl Process {
         // Without an answer there is nothing to wait for.
         !matches!(self.child.try_wait(), Ok(None))
     }
+}
+
+fn util_linux(name: &str) -> Result<PathBuf, Missing> {
+    in_path(name).ok_or_else(|| Missing {
+        what: name.to_owned(),
+        remedy: "apt-get install util-linux".to_owned(),
+    })
 }
 
 impl Drop for Process {
@@ -288,6 +291,28 @@ mod tests {
         assert!(pids.iter().all(|&pid| stat(pid).is_some()));
         drop(process);
         assert!(pids.iter().all(|&pid| stat(pid).is_none()), "{pids:?}");
+    }
+
+    #[test]
+    fn a_process_ends_with_who_started_it_even_without_a_word() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let directory = folder.path().to_owned();
+        let starter = thread::spawn(move || {
+            let mut process = shell("echo ready; exec sleep 1000", &directory);
+            process
+                .wait_for_output(|text| text.contains("ready").then_some(()))
+                .expect("it says so");
+            let pid = process.child.id();
+            // As after a SIGKILL: nothing is dropped.
+            std::mem::forget(process);
+            pid
+        });
+        let pid = starter.join().expect("a process");
+        let deadline = Instant::now() + END_WITHIN;
+        while stat(pid).is_some() {
+            assert!(Instant::now() < deadline, "{pid} is still there");
+            thread::sleep(LOOK_EVERY);
+        }
     }
 
     #[test]

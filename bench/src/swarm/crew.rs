@@ -49,6 +49,8 @@ pub(super) struct Plan {
     pub(super) first_connection: u32,
     /// How many of them may be on their way into their rooms at a time.
     pub(super) opening_max: u32,
+    /// How many completions end a wait.
+    pub(super) patience: u32,
     pub(super) gauges: Arc<Gauges>,
     pub(super) signals: Arc<Signals>,
 }
@@ -138,8 +140,14 @@ impl<D: Dialect> Crew<D> {
                 self.listen(member);
             }
             let wait = if is_connecting { Duration::ZERO } else { WAIT };
+            // Who is let in one after the other is waited for by all behind it.
+            let patience = if self.opening > 0 {
+                1
+            } else {
+                self.plan.patience
+            };
             self.ring
-                .turn(wait, &mut completions)
+                .turn_for(patience, wait, &mut completions)
                 .map_err(SwarmError::Turn)?;
             for completion in completions.drain(..) {
                 self.completed(completion);

@@ -53,6 +53,15 @@ pub enum Event<'a> {
         /// The payload.
         data: &'a [u8],
     },
+    /// Some were published in the room, one after the other, that are byte for byte what other members heard and had checked.
+    Publications {
+        /// Number of the first in the room.
+        first: u64,
+        /// How many.
+        count: u64,
+    },
+    /// The publication told last came to other members with other bytes.
+    Contradicted,
     /// The server skipped publications for this member, and says which.
     Gap {
         /// Offset of the first.

@@ -58,6 +58,18 @@ impl Ledger {
         }
     }
 
+    /// So many were heard, of consecutive numbers.
+    pub(super) fn heard_all(&mut self, first: u64, count: u64) {
+        if self.has_begun && self.first > 0 && first == self.last + 1 {
+            self.received += count;
+            self.last += count;
+            return;
+        }
+        for number in first..first + count {
+            self.heard(number);
+        }
+    }
+
     /// The number nearest to the next one of which this is the remainder.
     pub(super) fn nearest(&self, remainder: u64, modulus: u64) -> u64 {
         let next = self.last + 1;
@@ -134,6 +146,24 @@ mod tests {
         assert_eq!(ledger.nearest(0, 9_000), 9_000);
         assert_eq!(ledger.nearest(3, 9_000), 9_003);
         assert_eq!(ledger.nearest(8_999, 9_000), 8_999, "again");
+    }
+
+    #[test]
+    fn many_at_once_count_like_each_of_them() {
+        for begins in [0, 4, 5, 6, 9] {
+            for (first, count) in [(5, 3), (1, 10), (7, 1), (6, 0)] {
+                let mut one_by_one = heard(&[]);
+                one_by_one.begin(begins);
+                one_by_one.heard(5);
+                let mut at_once = one_by_one;
+                at_once.heard_all(first, count);
+                (first..first + count).for_each(|number| one_by_one.heard(number));
+                assert_eq!(
+                    at_once, one_by_one,
+                    "{begins}, then 5, then {count} from {first}"
+                );
+            }
+        }
     }
 
     #[test]

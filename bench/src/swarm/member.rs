@@ -127,6 +127,15 @@ impl<D: Dialect> Member<D> {
                     timer.heard(ledger.last - ledger.base);
                 }
             }
+            Event::Publications { first, count } => {
+                ledger.heard_all(first, count);
+                if let Some(timer) = &mut timer {
+                    let base = ledger.base;
+                    (first..first + count)
+                        .for_each(|number| timer.heard(number.saturating_sub(base)));
+                }
+            }
+            Event::Contradicted => ledger.corrupt(),
             Event::Ping => pings += 1,
             Event::Gap { from, to } => ledger.gap(from, to),
             Event::Welcomed => is_welcome = true,

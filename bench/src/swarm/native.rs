@@ -1,52 +1,18 @@
 //! The native protocol over TCP.
 
-use fanfare_wire::native::{self, HEADER_BYTES, ServerFrame};
+use fanfare_wire::native::{self, ServerFrame};
 
 use super::dialect::{Dialect, Event, ProtocolError};
 use super::partial::Partial;
+use super::transcript::Transcript;
 use super::{Identity, Language};
+use crate::stamp;
 
 /// Longest frame that is taken from a server.
-const ARCHIVE_BYTES_MAX: u32 = 1 << 20;
+pub(super) const ARCHIVE_BYTES_MAX: u32 = 1 << 20;
 
 /// Requests are counted per connection, and a member makes one.
 const SUBSCRIBE: u32 = 1;
-
-/// A publication that was read and checked in full, against which others are compared: members of one room hear the same
-/// bytes, and most publications differ from the one before in their offset alone.
-#[derive(Debug, Default)]
-pub(super) struct Template {
-    /// The frame; empty for none.
-    frame: Vec<u8>,
-    data_bytes: usize,
-}
-
-impl Template {
-    /// The frame at the start of `input`, if it is the template but for its offset: its offset and its data.
-    fn read<'i>(&self, input: &'i [u8]) -> Option<(u64, &'i [u8], usize)> {
-        let bytes = self.frame.len();
-        let frame = input.get(..bytes).filter(|frame| !frame.is_empty())?;
-        let offset_at = HEADER_BYTES + self.data_bytes;
-        let (before, rest) = frame.split_at(offset_at);
-        let (offset, after) = rest.split_first_chunk::<8>()?;
-        let is_same =
-            *before == self.frame[..offset_at] && *after == self.frame[offset_at + offset.len()..];
-        is_same.then(|| (u64::from_le_bytes(*offset), &before[HEADER_BYTES..], bytes))
-    }
-
-    /// Takes this publication's frame for the template.
-    fn learn(&mut self, frame: &[u8], offset: u64, data: &[u8]) {
-        self.frame.clear();
-        let offset_at = HEADER_BYTES + data.len();
-        // An archive that is laid out in another way is valid, and read in full each time.
-        if frame.get(HEADER_BYTES..offset_at) == Some(data)
-            && frame.get(offset_at..offset_at + 8) == Some(&offset.to_le_bytes())
-        {
-            self.frame.extend_from_slice(frame);
-            self.data_bytes = data.len();
-        }
-    }
-}
 
 /// A native connection over TCP.
 #[derive(Debug, Default)]
@@ -55,7 +21,7 @@ pub(super) struct Native {
 }
 
 impl Dialect for Native {
-    type Shared = Template;
+    type Shared = Transcript;
 
     fn open(out: &mut Vec<u8>, _: Language, identity: &Identity) -> Self {
         write_hello(out, &identity.token);
@@ -72,14 +38,46 @@ impl Dialect for Native {
 
     fn feed(
         &mut self,
-        template: &mut Template,
+        transcript: &mut Transcript,
         input: &mut [u8],
         _: &mut Vec<u8>,
         on_event: &mut impl FnMut(Event<'_>),
     ) -> Result<(), ProtocolError> {
         self.partial
-            .feed(input, |bytes| frame(template, bytes, on_event))
+            .feed(input, |bytes| frames(transcript, bytes, on_event))
     }
+}
+
+/// Reads the frame at the start of `input`, and as many after it as are known to the transcript; returns how many bytes they
+/// take, or `None` when the first is not complete.
+fn frames(
+    transcript: &mut Transcript,
+    input: &[u8],
+    on_event: &mut impl FnMut(Event<'_>),
+) -> Result<Option<usize>, ProtocolError> {
+    let Some((frame, bytes)) = native::decode_server(input, ARCHIVE_BYTES_MAX)? else {
+        return Ok(None);
+    };
+    if let Some(event) = event(frame) {
+        on_event(event);
+    }
+    let ServerFrame::Publication(publication) = frame else {
+        return Ok(Some(bytes));
+    };
+    let (room, offset) = (publication.room, publication.offset);
+    if transcript.contradicts(room, offset, &input[..bytes]) {
+        on_event(Event::Contradicted);
+    }
+    let same = transcript.follow(room, offset, &input[bytes..]);
+    if same.publications > 0 {
+        on_event(Event::Publications {
+            first: offset + 1,
+            count: same.publications,
+        });
+    } else if offset > 0 && stamp::agrees(publication.data, offset) {
+        transcript.learn(room, offset, &input[..bytes]);
+    }
+    Ok(Some(bytes + same.bytes))
 }
 
 pub(super) fn write_hello(out: &mut Vec<u8>, token: &str) {
@@ -99,30 +97,8 @@ pub(super) fn write_subscribe(out: &mut Vec<u8>, room: &str) {
     native::write_subscribe(out, &subscribe);
 }
 
-/// Reads the frame at the start of `input`; returns how many bytes it takes, or `None` when it is not complete.
-pub(super) fn frame(
-    template: &mut Template,
-    input: &[u8],
-    on_event: &mut impl FnMut(Event<'_>),
-) -> Result<Option<usize>, ProtocolError> {
-    if let Some((offset, data, bytes)) = template.read(input) {
-        let offset = Some(offset).filter(|&offset| offset > 0);
-        on_event(Event::Publication { offset, data });
-        return Ok(Some(bytes));
-    }
-    let Some((frame, bytes)) = native::decode_server(input, ARCHIVE_BYTES_MAX)? else {
-        return Ok(None);
-    };
-    if let ServerFrame::Publication(publication) = frame {
-        template.learn(&input[..bytes], publication.offset, publication.data);
-    }
-    if let Some(event) = event(frame) {
-        on_event(event);
-    }
-    Ok(Some(bytes))
-}
-
-fn event(frame: ServerFrame<'_>) -> Option<Event<'_>> {
+/// What a frame means to a member.
+pub(super) fn event(frame: ServerFrame<'_>) -> Option<Event<'_>> {
     Some(match frame {
         ServerFrame::Publication(publication) => Event::Publication {
             offset: Some(publication.offset).filter(|&offset| offset > 0),
@@ -153,61 +129,99 @@ fn event(frame: ServerFrame<'_>) -> Option<Event<'_>> {
 mod tests {
     use super::*;
 
-    const fn publication(offset: u64, data: &[u8]) -> Event<'_> {
-        Event::Publication {
-            offset: Some(offset),
-            data,
-        }
-    }
-
-    #[test]
-    fn events_do_not_depend_on_how_the_bytes_are_cut() {
+    /// Publications of rooms 1 and 2 with different lengths, a gap, and a ping.
+    fn stream() -> Vec<u8> {
         let mut stream = Vec::new();
-        // The template of the second is the first; the fourth has another room, the fifth another length.
         for (room, offset, data) in [
             (1, 6, "fifth"),
             (1, 7, "fifth"),
-            (1, 8, "sixth"),
-            (2, 9, "sixth"),
+            (1, 8, "eighth"),
+            (2, 9, "eighth"),
             (2, 10, "seventh"),
         ] {
             native::write_publication(&mut stream, room, offset, data.as_bytes());
         }
-        native::write_gap(
-            &mut stream,
-            &native::Gap {
-                room: 1,
-                from: 8,
-                to: 9,
-            },
-        );
+        let gap = native::Gap {
+            room: 1,
+            from: 8,
+            to: 9,
+        };
+        native::write_gap(&mut stream, &gap);
         native::write_server_ping(&mut stream);
+        stream
+    }
+
+    /// What a member hears when the stream comes in pieces of so many bytes, and in how many events.
+    fn hear(transcript: &mut Transcript, stream: &[u8], step: usize) -> (Vec<String>, usize) {
+        let (mut heard, mut events) = (Vec::new(), 0);
+        let mut member = Native::default();
+        for piece in stream.to_vec().chunks_mut(step) {
+            member
+                .feed(transcript, piece, &mut Vec::new(), &mut |event| {
+                    events += 1;
+                    match event {
+                        Event::Publication { offset, .. } => heard.extend(offset.map(publication)),
+                        Event::Publications { first, count } => {
+                            heard.extend((first..first + count).map(publication));
+                        }
+                        other => heard.push(format!("{other:?}")),
+                    }
+                })
+                .expect("the protocol");
+        }
+        assert!(member.partial.is_empty());
+        (heard, events)
+    }
+
+    fn publication(offset: u64) -> String {
+        format!("publication {offset}")
+    }
+
+    #[test]
+    fn what_is_heard_does_not_depend_on_how_the_bytes_are_cut_or_on_who_heard_it_before() {
+        let stream = stream();
+        let mut expected: Vec<String> = (6..=10).map(publication).collect();
+        expected.push(format!("{:?}", Event::Gap { from: 8, to: 9 }));
+        expected.push(format!("{:?}", Event::Ping));
         for step in 1..=stream.len() {
-            let mut events = Vec::new();
-            let mut member = Native::default();
-            let mut template = Template::default();
-            for piece in stream.clone().chunks_mut(step) {
-                member
-                    .feed(&mut template, piece, &mut Vec::new(), &mut |event| {
-                        events.push(format!("{event:?}"));
-                    })
-                    .expect("the protocol");
+            let mut transcript = Transcript::default();
+            for member in 0..3 {
+                let (heard, _) = hear(&mut transcript, &stream, step);
+                assert_eq!(heard, expected, "member {member}, by {step}");
             }
-            let expected = [
-                publication(6, b"fifth"),
-                publication(7, b"fifth"),
-                publication(8, b"sixth"),
-                publication(9, b"sixth"),
-                publication(10, b"seventh"),
-                Event::Gap { from: 8, to: 9 },
-                Event::Ping,
-            ];
-            assert_eq!(
-                events,
-                expected.map(|event| format!("{event:?}")),
-                "by {step}"
-            );
-            assert!(member.partial.is_empty());
+        }
+    }
+
+    #[test]
+    fn the_second_member_hears_many_at_once_unless_they_are_not_the_same() {
+        let stream_of = |data: &str| {
+            let mut stream = Vec::new();
+            for offset in 1..=100 {
+                native::write_publication(&mut stream, 1, offset, data.as_bytes());
+            }
+            stream
+        };
+        let (mut transcript, stream) = (Transcript::default(), stream_of("hello"));
+        let (heard, events) = hear(&mut transcript, &stream, stream.len());
+        assert_eq!((heard.len(), events), (100, 100));
+        let (heard, events) = hear(&mut transcript, &stream, stream.len());
+        assert_eq!((heard.len(), events), (100, 2));
+        let other = stream_of("hallo");
+        let (heard, _) = hear(&mut transcript, &other, other.len());
+        let contradicted = format!("{:?}", Event::Contradicted);
+        let faults = heard.iter().filter(|event| **event == contradicted);
+        assert_eq!((faults.count(), heard.len()), (100, 200));
+    }
+
+    #[test]
+    fn a_payload_of_another_number_is_not_what_others_are_held_against() {
+        let mut stream = Vec::new();
+        native::write_publication(&mut stream, 1, 1, stamp::payload(1, 64).as_bytes());
+        native::write_publication(&mut stream, 1, 2, stamp::payload(3, 64).as_bytes());
+        let mut transcript = Transcript::default();
+        for _ in 0..2 {
+            let (heard, events) = hear(&mut transcript, &stream, stream.len());
+            assert_eq!((heard.len(), events), (2, 2));
         }
     }
 }

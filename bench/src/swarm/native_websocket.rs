@@ -1,14 +1,50 @@
 //! The native protocol over WebSocket.
 
-use fanfare_wire::native;
+use fanfare_wire::native::{self, HEADER_BYTES, ServerFrame};
 use fanfare_wire::ws::Opcode;
 
 use super::dialect::{Dialect, Event, ProtocolError};
-use super::native::{Template, frame, write_hello, write_subscribe};
+use super::native::{ARCHIVE_BYTES_MAX, event, write_hello, write_subscribe};
 use super::upgraded::{self, Message, Upgraded};
 use super::{Identity, Language};
 
 const PATH: &str = "/connection/native";
+
+/// A publication that was read and checked in full, against which others are compared: members of one room hear the same
+/// bytes, and most publications differ from the one before in their offset alone.
+#[derive(Debug, Default)]
+pub(super) struct Template {
+    /// The frame; empty for none.
+    frame: Vec<u8>,
+    data_bytes: usize,
+}
+
+impl Template {
+    /// The frame at the start of `input`, if it is the template but for its offset: its offset and its data.
+    fn read<'i>(&self, input: &'i [u8]) -> Option<(u64, &'i [u8], usize)> {
+        let bytes = self.frame.len();
+        let frame = input.get(..bytes).filter(|frame| !frame.is_empty())?;
+        let offset_at = HEADER_BYTES + self.data_bytes;
+        let (before, rest) = frame.split_at(offset_at);
+        let (offset, after) = rest.split_first_chunk::<8>()?;
+        let is_same =
+            *before == self.frame[..offset_at] && *after == self.frame[offset_at + offset.len()..];
+        is_same.then(|| (u64::from_le_bytes(*offset), &before[HEADER_BYTES..], bytes))
+    }
+
+    /// Takes this publication's frame for the template.
+    fn learn(&mut self, frame: &[u8], offset: u64, data: &[u8]) {
+        self.frame.clear();
+        let offset_at = HEADER_BYTES + data.len();
+        // An archive that is laid out in another way is valid, and read in full each time.
+        if frame.get(HEADER_BYTES..offset_at) == Some(data)
+            && frame.get(offset_at..offset_at + 8) == Some(&offset.to_le_bytes())
+        {
+            self.frame.extend_from_slice(frame);
+            self.data_bytes = data.len();
+        }
+    }
+}
 
 /// A native connection over WebSocket: messages of whole frames.
 #[derive(Debug)]
@@ -64,6 +100,29 @@ impl Dialect for NativeWebSocket {
             Message::Text(text) => Err(ProtocolError::Reply(text.to_owned())),
         })
     }
+}
+
+/// Reads the frame at the start of `input`; returns how many bytes it takes, or `None` when it is not complete.
+fn frame(
+    template: &mut Template,
+    input: &[u8],
+    on_event: &mut impl FnMut(Event<'_>),
+) -> Result<Option<usize>, ProtocolError> {
+    if let Some((offset, data, bytes)) = template.read(input) {
+        let offset = Some(offset).filter(|&offset| offset > 0);
+        on_event(Event::Publication { offset, data });
+        return Ok(Some(bytes));
+    }
+    let Some((frame, bytes)) = native::decode_server(input, ARCHIVE_BYTES_MAX)? else {
+        return Ok(None);
+    };
+    if let ServerFrame::Publication(publication) = frame {
+        template.learn(&input[..bytes], publication.offset, publication.data);
+    }
+    if let Some(event) = event(frame) {
+        on_event(event);
+    }
+    Ok(Some(bytes))
 }
 
 /// Appends a binary message of these frames.

@@ -10,8 +10,8 @@ use thiserror::Error;
 use super::buffers::BUFFERS_MAX;
 use super::limits;
 
-/// The oldest kernel that has everything: 6.1 brought `DEFER_TASKRUN`; multishot receive and direct accept into
-/// a free slot are older.
+/// The oldest kernel that has everything: 6.1 brought `DEFER_TASKRUN`; multishot poll and direct accept into a
+/// free slot are older.
 pub(super) const KERNEL_FLOOR: KernelVersion = KernelVersion { major: 6, minor: 1 };
 
 /// Why a ring could not be made, and what to do about it.

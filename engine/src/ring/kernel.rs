@@ -1,6 +1,7 @@
 //! The kernel's ring.
 
 use std::cell::UnsafeCell;
+use std::collections::VecDeque;
 use std::fmt;
 use std::io;
 use std::mem;
@@ -17,6 +18,7 @@ use super::diagnosis::{Host, RingSetupError, SetupStep, explain};
 use super::operations::{
     self, BUFFER_GROUP, KIND_INSTALL, KIND_SEND, KIND_WAKE_FAILED, KIND_WAKER,
 };
+use super::receives::{Next, Receives};
 use super::setup::{self, RingConfig};
 use super::wake::{Peer, Waker};
 use super::{Completion, Ring, RingStats, Short, Slot, Token};
@@ -34,6 +36,10 @@ const TASKS_SUSPECT: usize = 10;
 
 /// Entries of a turn, so that who never stops sending does not keep it from its end.
 const TASK_ROUNDS_MAX: usize = 64;
+
+/// With fewer buffers left a turn ends, and who takes its completions gives the buffers back: an entry handles 20 pieces of
+/// task work, and a receive that finds no buffer has to be armed again, which costs as much as receiving.
+const BUFFERS_PER_ENTRY: u32 = 20;
 
 /// How long dropping a ring waits for the operations in flight before it leaks their buffers.
 const DROP_DEADLINE: Duration = Duration::from_secs(2);
@@ -53,6 +59,13 @@ pub struct KernelRing {
     peers: Vec<Peer>,
     /// Seen by `send_all` or `install`, for the next `turn`.
     backlog: Vec<Completion<BufferLease>>,
+    receives: Receives,
+    /// Polls and cancellations of receives, to be submitted before anything else that concerns them.
+    follow_ups: Vec<squeue::Entry>,
+    /// From whom there is something to receive.
+    ready: VecDeque<(Slot, Token)>,
+    /// The last turn ended for want of buffers, and there may be more to hear.
+    was_cut_short: bool,
     /// Operations that have a final completion to come.
     in_flight: u64,
     waker_armed: bool,
@@ -122,6 +135,10 @@ impl KernelRing {
             this,
             peers: Vec::new(),
             backlog: Vec::new(),
+            receives: Receives::new(slots),
+            follow_ups: Vec::new(),
+            ready: VecDeque::new(),
+            was_cut_short: false,
             in_flight: 0,
             waker_armed: false,
             installed: None,
@@ -237,7 +254,7 @@ impl KernelRing {
             give_up(what, &io::ErrorKind::TimedOut.into());
         }
         // Its outcome does not matter: the caller looks again.
-        let _ = self.enter_and_wait(Duration::from_millis(1));
+        let _ = self.enter_and_wait(1, Duration::from_millis(1));
     }
 
     /// Copies what has completed into the backlog and `short`, including what the kernel kept back because the
@@ -270,6 +287,37 @@ impl KernelRing {
         for entry in self.uring.completion() {
             let token = Token(entry.user_data());
             let more = cqueue::more(entry.flags());
+            if token.is_poll() || token.is_receive() {
+                let of_poll = token.is_poll();
+                let token = token.whole();
+                let next = if of_poll {
+                    self.receives.polled(token, entry.result(), more)
+                } else {
+                    let mut received = operations::completion(&self.pool, token, &entry);
+                    let (result, holds_more) =
+                        (received.result, cqueue::sock_nonempty(entry.flags()));
+                    if received.buffer.is_some() {
+                        received.more = true;
+                        completions.push(received);
+                    }
+                    self.receives.received(token, result, holds_more)
+                };
+                match next {
+                    Next::Nothing => {}
+                    Next::Submit(entry) => self.follow_ups.push(entry),
+                    Next::Receive(slot) => self.ready.push_back((slot, token)),
+                    Next::End(result) => {
+                        self.in_flight -= 1;
+                        completions.push(Completion {
+                            token,
+                            result,
+                            more: false,
+                            buffer: None,
+                        });
+                    }
+                }
+                continue;
+            }
             if token.kind() < Token::KIND_RESERVED {
                 self.in_flight -= u64::from(!more);
                 completions.push(operations::completion(&self.pool, token, &entry));
@@ -295,6 +343,28 @@ impl KernelRing {
         }
     }
 
+    /// Queues polls and cancellations of receives. Before their owner can ask for more: in another order a cancellation would
+    /// miss the poll that it is for, or hit that poll's successor.
+    fn queue_follow_ups(&mut self) {
+        let mut follow_ups = mem::take(&mut self.follow_ups);
+        for entry in follow_ups.drain(..) {
+            self.push(&entry);
+        }
+        // Making room in a full queue may have brought more of them.
+        follow_ups.append(&mut self.follow_ups);
+        self.follow_ups = follow_ups;
+    }
+
+    /// Queues receives, as many as there are buffers for. The others wait for their turn.
+    fn queue_ready(&mut self) {
+        for _ in 0..self.pool.free() {
+            let Some((slot, token)) = self.ready.pop_front() else {
+                return;
+            };
+            self.push(&operations::receive_now(slot, token));
+        }
+    }
+
     /// Polls the own eventfd, so that a [`Waker`] ends a wait.
     fn arm_waker(&mut self) {
         if self.waker_armed {
@@ -317,13 +387,70 @@ impl KernelRing {
         }
     }
 
-    /// Submits what is queued and waits for a completion.
-    fn enter_and_wait(&mut self, wait: Duration) -> io::Result<usize> {
+    /// Submits what is queued and waits for so many completions.
+    fn enter_and_wait(&mut self, count: u32, wait: Duration) -> io::Result<usize> {
         self.enters += 1;
         let timeout = Timespec::from(wait.min(WAIT_MAX));
         self.uring
             .submitter()
-            .submit_with_args(1, &SubmitArgs::new().timespec(&timeout))
+            .submit_with_args(count as usize, &SubmitArgs::new().timespec(&timeout))
+    }
+
+    /// As [`turn`](Ring::turn), with a wait that ends when so many have completed, not with the first one. For who has
+    /// threads enough to keep a core busy with waking them up, and time enough.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn turn_for(
+        &mut self,
+        count: u32,
+        wait: Duration,
+        completions: &mut Vec<Completion<BufferLease>>,
+    ) -> io::Result<()> {
+        self.arm_waker();
+        self.queue_follow_ups();
+        // Who is ready while the owner keeps all buffers is no reason not to wait: buffers come back between turns.
+        let is_idle = self.backlog.is_empty()
+            && (self.ready.is_empty() || self.pool.free() == 0)
+            && self.uring.completion().is_empty();
+        completions.append(&mut self.backlog);
+        self.queue_ready();
+
+        let entered = if is_idle && !wait.is_zero() {
+            self.enter_and_wait(count, wait)
+        } else {
+            self.enter(EnterFlags::GETEVENTS)
+        };
+        let mut entered = entered.map(drop);
+        let mut short = Vec::new();
+        let mut is_cut_short = false;
+        let buffers_low = BUFFERS_PER_ENTRY
+            .min(u32::from(self.pool.count()) / 4)
+            .max(1);
+        for _ in 0..TASK_ROUNDS_MAX {
+            if let Err(error) = entered
+                && !is_passing(&error)
+            {
+                return Err(error);
+            }
+            let before = completions.len();
+            self.collect_into(completions, &mut short);
+            let has_follow_ups = !self.follow_ups.is_empty();
+            self.queue_follow_ups();
+            if self.pool.free() < buffers_low && !has_follow_ups {
+                is_cut_short = true;
+                break;
+            }
+            let is_quiet = completions.len() - before < TASKS_SUSPECT;
+            if is_quiet && self.ready.is_empty() && !has_follow_ups {
+                break;
+            }
+            self.queue_ready();
+            entered = self.enter(EnterFlags::GETEVENTS).map(drop);
+        }
+        self.was_cut_short = is_cut_short || !self.ready.is_empty();
+        debug_assert!(short.is_empty(), "every send completes inside `send_all`");
+        Ok(())
     }
 }
 
@@ -349,7 +476,11 @@ impl Ring for KernelRing {
     }
 
     fn receive(&mut self, slot: Slot, token: Token) {
-        self.start(operations::receive(slot), token);
+        debug_assert!(token.kind() < Token::KIND_RESERVED, "{token:?}");
+        self.queue_follow_ups();
+        self.in_flight += 1;
+        let entry = self.receives.begin(slot, token);
+        self.push(&entry);
     }
 
     fn poll_writable(&mut self, slot: Slot, token: Token) {
@@ -361,7 +492,12 @@ impl Ring for KernelRing {
     }
 
     fn cancel(&mut self, token: Token) {
-        self.push(&operations::cancel_one(token));
+        self.queue_follow_ups();
+        if !self.receives.has(token) {
+            self.push(&operations::cancel_one(token));
+        } else if let Next::Submit(entry) = self.receives.cancel(token) {
+            self.push(&entry);
+        }
     }
 
     fn close(&mut self, slot: Slot, token: Token) {
@@ -412,32 +548,7 @@ impl Ring for KernelRing {
         wait: Duration,
         completions: &mut Vec<Completion<BufferLease>>,
     ) -> io::Result<()> {
-        self.arm_waker();
-        let is_idle = self.backlog.is_empty() && self.uring.completion().is_empty();
-        completions.append(&mut self.backlog);
-
-        let entered = if is_idle && !wait.is_zero() {
-            self.enter_and_wait(wait)
-        } else {
-            self.enter(EnterFlags::GETEVENTS)
-        };
-        let mut entered = entered.map(drop);
-        let mut short = Vec::new();
-        for _ in 0..TASK_ROUNDS_MAX {
-            if let Err(error) = entered
-                && !is_passing(&error)
-            {
-                return Err(error);
-            }
-            let before = completions.len();
-            self.collect_into(completions, &mut short);
-            if completions.len() - before < TASKS_SUSPECT {
-                break;
-            }
-            entered = self.enter(EnterFlags::GETEVENTS).map(drop);
-        }
-        debug_assert!(short.is_empty(), "every send completes inside `send_all`");
-        Ok(())
+        self.turn_for(1, wait, completions)
     }
 
     fn stats(&self) -> RingStats {
@@ -446,6 +557,7 @@ impl Ring for KernelRing {
             completion_overflows: self.overflows,
             wakes_sent: self.wakes_sent,
             buffers_free: self.pool.free(),
+            was_cut_short: self.was_cut_short,
         }
     }
 }
@@ -453,10 +565,17 @@ impl Ring for KernelRing {
 impl Drop for KernelRing {
     fn drop(&mut self) {
         let deadline = Instant::now() + DROP_DEADLINE;
+        self.receives.all_cancelled();
+        self.queue_follow_ups();
+        // What is ready is received into buffers that nobody looks at: until it is, its receive has not ended.
+        let ready: Vec<_> = self.ready.drain(..).collect();
+        for (slot, token) in ready {
+            self.push(&operations::receive_now(slot, token));
+        }
         self.push(&operations::cancel_everything());
         let mut completions = Vec::new();
         while self.in_flight > 0 || self.waker_armed {
-            let entered = self.enter_and_wait(Duration::from_millis(50));
+            let entered = self.enter_and_wait(1, Duration::from_millis(50));
             self.collect_into(&mut completions, &mut Vec::new());
             completions.clear();
             let is_fatal = entered.is_err_and(|error| !is_passing(&error));

@@ -20,6 +20,7 @@ mod kernel;
 mod limits;
 mod listener;
 mod operations;
+mod receives;
 mod setup;
 #[cfg(feature = "sim")]
 pub mod sim;
@@ -64,8 +65,8 @@ pub trait Ring {
         let _ = listener;
     }
 
-    /// Receives into provided buffers until it ends (`more == false`): end of stream (result 0), an error,
-    /// or `-ENOBUFS` when all buffers are leased.
+    /// Receives into provided buffers until it ends (`more == false`): end of stream (result 0), an error. With all buffers
+    /// leased it waits for one, or ends with `-ENOBUFS`. One receive at a time has a token of this index.
     fn receive(&mut self, slot: Slot, token: Token);
 
     /// Completes once when the socket can take bytes again, or has failed.
@@ -128,7 +129,7 @@ pub struct Completion<B> {
     /// Non-negative: slot, byte count or poll mask, as the operation says. Negative: `-errno`.
     pub result: i32,
     /// More completions of the same operation will follow. An accept or a receive can end with any result, a good
-    /// one too: the kernel ends them when completions pile up.
+    /// one too.
     pub more: bool,
     /// What was received, when the operation received something.
     pub buffer: Option<B>,
@@ -145,4 +146,6 @@ pub struct RingStats {
     pub wakes_sent: u64,
     /// Provided buffers that are not leased right now.
     pub buffers_free: u32,
+    /// The last turn ended because few buffers were left, and there may be more to hear at once.
+    pub was_cut_short: bool,
 }

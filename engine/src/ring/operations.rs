@@ -9,18 +9,21 @@ use io_uring::{cqueue, opcode, squeue};
 use super::buffers::{BufferLease, BufferPool};
 use super::{Completion, Slot, Token};
 
+/// The first of the kinds of operations that nobody but the ring knows of.
+const KIND_FIRST: u8 = 0xf0;
+
 /// A send of `send_all` that was not taken whole. Index: which one of the call.
-pub(super) const KIND_SEND: u8 = Token::KIND_RESERVED;
+pub(super) const KIND_SEND: u8 = KIND_FIRST;
 /// A cancellation that found nothing.
-const KIND_CANCEL: u8 = Token::KIND_RESERVED + 1;
+const KIND_CANCEL: u8 = KIND_FIRST + 1;
 /// A wake-up that could not be delivered to a peer. Index: the peer.
-pub(super) const KIND_WAKE_FAILED: u8 = Token::KIND_RESERVED + 2;
+pub(super) const KIND_WAKE_FAILED: u8 = KIND_FIRST + 2;
 /// A peer's wake-up.
-const KIND_WOKEN: u8 = Token::KIND_RESERVED + 3;
+const KIND_WOKEN: u8 = KIND_FIRST + 3;
 /// The poll on the ring's own eventfd.
-pub(super) const KIND_WAKER: u8 = Token::KIND_RESERVED + 4;
+pub(super) const KIND_WAKER: u8 = KIND_FIRST + 4;
 /// An update of the slot table.
-pub(super) const KIND_INSTALL: u8 = Token::KIND_RESERVED + 5;
+pub(super) const KIND_INSTALL: u8 = KIND_FIRST + 5;
 
 /// The group that the ring's receive buffers are registered as.
 pub(super) const BUFFER_GROUP: u16 = 0;
@@ -49,8 +52,23 @@ pub(super) fn accept_one(listener: RawFd) -> squeue::Entry {
         .build()
 }
 
-pub(super) fn receive(slot: Slot) -> squeue::Entry {
-    opcode::RecvMulti::new(Fixed(slot.0), BUFFER_GROUP).build()
+/// Completes each time there is something to receive.
+pub(super) fn poll_readable(slot: Slot, token: Token) -> squeue::Entry {
+    opcode::PollAdd::new(Fixed(slot.0), POLLIN)
+        .multi(true)
+        .build()
+        .user_data(token.0)
+}
+
+/// Receives what there is into a buffer of the group, for the receive with this token; -EAGAIN when there is nothing.
+pub(super) fn receive_now(slot: Slot, token: Token) -> squeue::Entry {
+    // Not longer than a buffer: the kernel cuts it.
+    opcode::Recv::new(Fixed(slot.0), std::ptr::null_mut(), 0)
+        .buf_group(BUFFER_GROUP)
+        .flags(libc::MSG_DONTWAIT)
+        .build()
+        .flags(squeue::Flags::BUFFER_SELECT)
+        .user_data(token.of_receive().0)
 }
 
 pub(super) fn poll_writable(slot: Slot) -> squeue::Entry {

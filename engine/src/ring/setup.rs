@@ -104,7 +104,7 @@ pub(super) fn check(ring: &IoUring) -> Result<KernelVersion, RingSetupError> {
 fn missing_of(is_supported: impl Fn(u8) -> bool, params: &Parameters) -> Option<&'static str> {
     let operations = [
         (opcode::AcceptMulti::CODE, "ACCEPT"),
-        (opcode::RecvMulti::CODE, "RECV"),
+        (opcode::Recv::CODE, "RECV"),
         (opcode::Send::CODE, "SEND"),
         (opcode::PollAdd::CODE, "POLL_ADD"),
         (opcode::AsyncCancel2::CODE, "ASYNC_CANCEL"),

@@ -12,7 +12,7 @@ const TWO_BUFFERS: RingConfig = RingConfig {
 };
 
 #[test]
-fn running_out_of_buffers_ends_a_receive_and_rearming_goes_on() {
+fn who_finds_no_buffer_is_heard_when_one_comes_back() {
     let mut rig = Rig::new(TWO_BUFFERS);
     rig.accept();
     let (mut client, slot) = rig.pair();
@@ -25,18 +25,65 @@ fn running_out_of_buffers_ends_a_receive_and_rearming_goes_on() {
     }
     assert_eq!(rig.buffers_free(), 0);
     write(&mut client, b"starved");
-    let event = rig.next(RECEIVE);
-    assert_eq!((event.result, event.more), (-libc::ENOBUFS, false));
-    assert!(event.buffer.is_none());
+    assert!(rig.rest().is_empty(), "nothing can be heard");
+    assert!(rig.ring.stats().was_cut_short);
 
     assert!(leases.iter().all(|lease| **lease == [7; 256]));
     leases.clear();
     assert_eq!(rig.buffers_free(), 2);
-    rig.receive(slot);
     let event = rig.next(RECEIVE);
     assert_eq!(*event.buffer.unwrap(), *b"starved");
     assert!(event.more);
     assert_eq!(rig.buffers_free(), 2);
+}
+
+#[test]
+fn a_receive_that_waits_for_a_buffer_can_be_cancelled() {
+    let mut rig = Rig::new(TWO_BUFFERS);
+    rig.accept();
+    let (mut client, slot) = rig.pair();
+    rig.receive(slot);
+    rig.turn();
+    let mut leases = Vec::new();
+    for _ in 0..2 {
+        write(&mut client, &[7; 256]);
+        leases.push(rig.next(RECEIVE).buffer.unwrap());
+    }
+    write(&mut client, b"starved");
+    assert!(rig.rest().is_empty());
+    rig.cancel_receive(slot);
+    assert!(rig.rest().is_empty(), "it waits for a buffer to end with");
+    leases.clear();
+    loop {
+        let event = rig.next(RECEIVE);
+        if !event.more {
+            assert_eq!(event.result, -libc::ECANCELED);
+            break;
+        }
+    }
+    assert_eq!(rig.buffers_free(), 2);
+}
+
+#[test]
+fn a_reset_that_comes_with_bytes_is_noticed() {
+    for _ in 0..50 {
+        let mut rig = Rig::new(SMALL);
+        rig.accept();
+        let (mut client, slot) = rig.pair();
+        rig.receive(slot);
+        write(&mut client, b"last words");
+        socket2::SockRef::from(&client)
+            .set_linger(Some(Duration::ZERO))
+            .unwrap();
+        drop(client);
+        loop {
+            let event = rig.next(RECEIVE);
+            if !event.more {
+                assert_eq!(event.result, -libc::ECONNRESET);
+                break;
+            }
+        }
+    }
 }
 
 #[test]

@@ -1,5 +1,5 @@
 //! An echo server on cramped queues and few buffers, with receives cancelled at random: every byte must come
-//! back, in order. io_uring's multishot receives have lost or mixed up data on some kernels, so this is to be
+//! back, in order. io_uring's receives into provided buffers have lost or mixed up data on some kernels, so this is to be
 //! run on every new one; the seed of a failed run is in its output.
 
 use std::io::{ErrorKind, Read, Write};
