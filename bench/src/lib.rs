@@ -10,7 +10,7 @@
 //! | [`report`], [`progress`] | results as JSON, Markdown and SVG; how a long run goes |
 //! | `src/main.rs` | `fanfare-bench`: the cases |
 //! | `src/baseline/` | `fanfare-baseline`: the same server on tokio, tokio-uring and glommio |
-//! | `benches/` | criterion: codecs, lanes, homes, rooms, inboxes, without a kernel |
+//! | `benches/` | criterion: codecs, archives, lanes, homes, rooms, inboxes, without a kernel |
 //!
 //! Nothing here is part of the server. The load generator uses no code of the server above [`fanfare_wire`] and
 //! [`fanfare_engine::ring`]: what is measured does not measure itself. (Criterion's benches do look inside, through the
@@ -18,6 +18,7 @@
 
 #![forbid(unsafe_code)]
 
+mod http;
 pub mod ingest;
 pub mod observe;
 pub mod progress;

@@ -17,10 +17,9 @@ mod floor;
 
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Parser, Subcommand};
 
-use cases::{Failure, OutputArgs};
-use fanfare_bench::progress::Progress;
+use cases::Failure;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -43,20 +42,11 @@ enum Case {
     Latency(cases::latency::Latency),
     Idle(cases::idle::Idle),
     Connect(cases::connect::Connect),
-    Publish(PublishArgs),
+    Publish(cases::publish::Publish),
     Floor(cases::floor::Floor),
     Compare(cases::compare::Compare),
     #[command(hide = true)]
     ServeFloor(floor::ServeFloor),
-}
-
-/// Publishes as fast as the server takes it, verifies every answer and delivery, and measures rates and CPU time
-#[derive(Debug, Args)]
-struct PublishArgs {
-    #[command(flatten)]
-    options: cases::publish::Publish,
-    #[command(flatten)]
-    output: OutputArgs,
 }
 
 fn main() -> ExitCode {
@@ -69,24 +59,13 @@ fn main() -> ExitCode {
     }
 }
 
-fn publish(options: &cases::publish::Publish, output: &OutputArgs) -> Result<(), Failure> {
-    let mut progress = Progress::new(output.quiet);
-    let outcomes = cases::publish::run(options, &mut progress)?;
-    progress.done();
-    let results: Vec<_> = outcomes
-        .iter()
-        .map(cases::publish::Outcome::measurement)
-        .collect();
-    output.publish_all(&results)
-}
-
 fn run(case: &Case) -> Result<(), Failure> {
     match case {
         Case::Fanout(args) => cases::fanout::run(args),
         Case::Latency(args) => cases::latency::run(args),
         Case::Idle(args) => cases::idle::run(args),
         Case::Connect(args) => cases::connect::run(args),
-        Case::Publish(args) => publish(&args.options, &args.output),
+        Case::Publish(args) => cases::publish::run(args),
         Case::Floor(args) => cases::floor::run(args),
         Case::Compare(args) => cases::compare::run(args),
         Case::ServeFloor(args) => floor::serve(args).map_err(Failure::Floor),

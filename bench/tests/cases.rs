@@ -2,41 +2,14 @@
 //! large the figures are decides nothing here.
 #![allow(missing_docs)]
 
+mod support;
+
 use std::path::Path;
 use std::process::{Command, Output};
 
 use serde_json::Value;
+use support::AGREED_FIELDS;
 use tempfile::TempDir;
-
-/// Fields that every result has, whatever it measured (docs/benchmark-results.schema.md).
-const FIELDS: [&str; 26] = [
-    "/schema",
-    "/case",
-    "/dialect",
-    "/connections",
-    "/rooms",
-    "/payload_bytes",
-    "/rate_per_s",
-    "/seconds",
-    "/deliveries_per_s",
-    "/writes_per_s",
-    "/lost",
-    "/duplicated",
-    "/reordered",
-    "/latency_ms/p50",
-    "/latency_ms/p90",
-    "/latency_ms/p99",
-    "/latency_ms/p999",
-    "/latency_ms/max",
-    "/server/cpu_cores",
-    "/server/rss_bytes",
-    "/server/user_bytes_per_connection",
-    "/server/kernel_bytes_per_connection",
-    "/client/cpu_cores",
-    "/cpu_ns_per_write",
-    "/cpu_ns_per_delivery",
-    "/floor/cpu_ns_per_write",
-];
 
 /// Runs it, and returns what it wrote as JSON; `None` where the server is not built and need not be.
 fn bench(arguments: &[&str]) -> Option<Value> {
@@ -54,13 +27,8 @@ fn run(arguments: &[&str], json: &Path) -> Option<Output> {
     let program = Path::new(env!("CARGO_BIN_EXE_fanfare-bench"));
     for needed in ["fanfare", "fanfare-baseline"] {
         if !program.with_file_name(needed).exists() {
-            assert!(
-                std::env::var_os("CI").is_none_or(|ci| ci.is_empty()),
-                "{needed} is not built: cargo build --workspace --features fanfare-bench/baselines"
-            );
-            eprintln!(
-                "\nSKIPPED: {needed} is not built: cargo build --workspace --features fanfare-bench/baselines\n"
-            );
+            let why = "it is not built: cargo build --workspace --features fanfare-bench/baselines";
+            support::skip(needed, why);
             return None;
         }
     }
@@ -82,10 +50,9 @@ fn number(result: &Value, field: &str) -> f64 {
 }
 
 fn assert_complete(result: &Value) {
-    for field in FIELDS {
+    for field in AGREED_FIELDS {
         assert!(result.pointer(field).is_some(), "{field} in {result:#}");
     }
-    assert!(result.pointer("/ratio_to_floor").is_some());
     for field in ["/lost", "/duplicated", "/reordered"] {
         assert!(
             matches!(
@@ -283,6 +250,9 @@ fn what_cannot_be_run_is_told() {
             "compare --list",
         ),
         (["fanout", "--connections", "0"].as_slice(), "above 0"),
+        (["connect", "--rate", "0"].as_slice(), "above 0"),
+        (["publish", "--seconds", "0"].as_slice(), "above 0"),
+        (["idle", "--seconds=-1"].as_slice(), "negative"),
         (["compare", "--only", "nobody"].as_slice(), "nobody"),
     ] {
         let Some(output) = run(arguments, file) else {

@@ -5,7 +5,8 @@
 //! this workspace are to be there.
 #![allow(missing_docs)]
 
-use std::io::Write as _;
+mod support;
+
 use std::path::Path;
 use std::thread;
 use std::time::Duration;
@@ -13,6 +14,7 @@ use std::time::Duration;
 use fanfare_bench::servers::{Contestant, Publisher, Running, Spec, contestants};
 use fanfare_bench::stamp;
 use fanfare_bench::swarm::{Group, Stage, Swarm};
+use support::{announce, skip, skip_optional};
 
 /// Longest that anything may take; all of it takes a second.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -64,10 +66,11 @@ fn works(name: &str, presence: Presence) {
     let version = match contestant.find() {
         Ok(version) => version,
         Err(missing) => {
-            let is_ci = std::env::var_os("CI").is_some_and(|ci| !ci.is_empty());
-            assert!(!is_ci || presence == Presence::Optional, "{missing}");
-            announce(&format!("\n  !!  SKIPPED {name}: {missing}\n"));
-            return;
+            let why = missing.to_string();
+            return match presence {
+                Presence::Expected => skip(name, &why),
+                Presence::Optional => skip_optional(name, &why),
+            };
         }
     };
     assert!(
@@ -175,10 +178,4 @@ fn payload(number: u64) -> Vec<u8> {
 
 fn is_there(pid: u32) -> bool {
     Path::new("/proc").join(pid.to_string()).exists()
-}
-
-/// Writes past the test harness, which shows nothing of a test that passes.
-fn announce(line: &str) {
-    // There is nobody to tell if it fails.
-    let _ = writeln!(std::io::stderr(), "{line}");
 }

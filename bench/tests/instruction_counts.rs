@@ -5,13 +5,17 @@
 //! `bench/instructions.json`; a gain has to be recorded there too, or the next loss would hide in it.
 #![allow(missing_docs, clippy::expect_used)]
 
+mod support;
+
 use std::collections::BTreeMap;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use support::{announce, skip};
+
+const NAME: &str = "instruction_counts";
 
 /// Set, it records what is counted.
 const UPDATE: &str = "FANFARE_UPDATE_INSTRUCTIONS";
@@ -41,14 +45,17 @@ struct Count {
 #[test]
 fn instruction_counts_are_as_recorded() {
     if cfg!(not(target_arch = "x86_64")) {
-        return skip("the recorded instructions are of x86_64");
+        return skip(NAME, "the recorded instructions are of x86_64");
     }
     let has_valgrind = Command::new("valgrind")
         .arg("--version")
         .stdout(Stdio::null())
         .status();
     if !has_valgrind.is_ok_and(|status| status.success()) {
-        return skip("valgrind is not installed; `.ci/setup` installs it or says how");
+        return skip(
+            NAME,
+            "valgrind is not installed; `.ci/setup` installs it or says how",
+        );
     }
     let program = build();
     let counted: BTreeMap<String, Count> = scenarios(&program)
@@ -193,17 +200,4 @@ fn compiler() -> String {
 fn succeeded(output: Output) -> String {
     assert!(output.status.success(), "{output:?}");
     String::from_utf8(output.stdout).expect("text")
-}
-
-/// Tells a person loudly that the test did not run, and fails where `CI` is set.
-fn skip(why: &str) {
-    let is_ci = std::env::var_os("CI").is_some_and(|ci| !ci.is_empty());
-    assert!(!is_ci, "{why}");
-    announce(&format!("\n  !!  SKIPPED instruction_counts: {why}\n"));
-}
-
-/// Past the capture of the test harness, which hides what tests that pass print.
-fn announce(text: &str) {
-    // Nobody may be listening.
-    let _ = writeln!(std::io::stderr(), "{text}");
 }

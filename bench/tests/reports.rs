@@ -1,5 +1,7 @@
 //! What is written down: the JSON keeps its fields, the tables their numbers and the plots their points.
 
+mod support;
+
 use std::collections::BTreeSet;
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -9,6 +11,7 @@ use fanfare_bench::report::{
     Server, Spread, markdown, markdown_comparison, svg_latency, svg_throughput,
 };
 use serde_json::Value;
+use support::AGREED_FIELDS;
 
 /// The page that documents every field.
 const SCHEMA_PAGE: &str = include_str!("../../docs/benchmark-results.schema.md");
@@ -37,53 +40,12 @@ fn results_come_back_from_json_as_they_were() {
     );
 }
 
-/// Others read these names: they stay.
 #[test]
 fn the_agreed_fields_are_there_even_when_nothing_is_measured() {
-    let agreed = [
-        "/schema",
-        "/case",
-        "/dialect",
-        "/connections",
-        "/rooms",
-        "/payload_bytes",
-        "/rate_per_s",
-        "/seconds",
-        "/deliveries_per_s",
-        "/writes_per_s",
-        "/lost",
-        "/duplicated",
-        "/reordered",
-        "/latency_ms/p50",
-        "/latency_ms/p90",
-        "/latency_ms/p99",
-        "/latency_ms/p999",
-        "/latency_ms/p9999",
-        "/latency_ms/max",
-        "/server/name",
-        "/server/version",
-        "/server/cpu_cores",
-        "/server/rss_bytes",
-        "/server/user_bytes_per_connection",
-        "/server/kernel_bytes_per_connection",
-        "/client/cpu_cores",
-        "/client/saturated",
-        "/cpu_ns_per_write",
-        "/cpu_ns_per_delivery",
-        "/floor/cpu_ns_per_write",
-        "/ratio_to_floor",
-        "/started_at",
-        "/seconds_total",
-        "/throughput",
-        "/latency_cdf",
-        "/notes",
-        "/machine/kernel",
-        "/machine/commit",
-    ];
     let empty = Measurement::new("idle", UNIX_EPOCH, Machine::default());
     for result in [&measurement(), &empty] {
         let json = serde_json::to_value(result).expect("it serialises");
-        for pointer in agreed {
+        for pointer in AGREED_FIELDS {
             assert!(json.pointer(pointer).is_some(), "{pointer} is missing");
         }
         assert_eq!(json["schema"], SCHEMA);
@@ -406,6 +368,8 @@ fn measurement() -> Measurement {
             cpu_ns_per_write: Some(5_000.0),
             send_cpu_ns_per_write: Some(6_000.0),
         },
+        ratio_to_floor: Some(1.08),
+        ratio_to_send: Some(0.9),
         throughput: throughput(),
         latency_cdf: distribution(),
         notes: vec!["Warm-up of 5 s left out.".to_owned()],
@@ -415,7 +379,6 @@ fn measurement() -> Measurement {
             machine,
         )
     }
-    .with_ratios()
 }
 
 /// A minute that wavers, and dips once.

@@ -1,17 +1,18 @@
 //! `compare`: Fanfare, the same server on other runtimes, and the peers that are installed, under one load, taking turns.
 
-use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime};
 
 use clap::Args;
 use fanfare_bench::observe::Machine;
 use fanfare_bench::progress::Progress;
-use fanfare_bench::report::{self, Absent, Comparison, Row, Spread};
+use fanfare_bench::report::{Absent, Comparison, Row, Spread, markdown_comparison};
 use fanfare_bench::servers::{self, Contestant};
 
 use super::Failure;
 use super::line::Line;
-use super::stage::{Cpus, DialectArg, Load, Server, ServerArgs, dialect_name, write_file};
+use super::options::above_zero;
+use super::output::OutputArgs;
+use super::server::{Cpus, DialectArg, Load, Server, dialect_name};
 
 /// How long a coalesced turn goes on.
 const COALESCED_TURN: Duration = Duration::from_secs(2);
@@ -33,13 +34,13 @@ pub(crate) struct Compare {
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     only: Vec<String>,
     /// Members of each
-    #[arg(long, short = 'n', value_name = "N", default_value_t = 10_000)]
+    #[arg(long, short = 'n', value_name = "N", default_value_t = 10_000, value_parser = above_zero::<u32>)]
     connections: u32,
     /// Rounds; in each, every server has a turn
-    #[arg(long, value_name = "N", default_value_t = 5)]
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = above_zero::<u32>)]
     rounds: u32,
     /// Publications of a turn with one write per delivery
-    #[arg(long, value_name = "N", default_value_t = 10)]
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = above_zero::<u64>)]
     publications: u64,
     /// Bytes of a payload; 10 is {"test":1}
     #[arg(long, value_name = "BYTES", default_value_t = 10)]
@@ -47,15 +48,8 @@ pub(crate) struct Compare {
     /// CPU of the server under measurement [default: the first]
     #[arg(long, value_name = "CPU")]
     server_cpu: Option<usize>,
-    /// Writes the result as JSON (docs/benchmark-results.schema.md)
-    #[arg(long, value_name = "FILE", help_heading = "Output")]
-    json: Option<PathBuf>,
-    /// Writes the result as a Markdown table, which is also printed
-    #[arg(long, value_name = "FILE", help_heading = "Output")]
-    markdown: Option<PathBuf>,
-    /// Shows no progress
-    #[arg(long, short, help_heading = "Output")]
-    quiet: bool,
+    #[command(flatten)]
+    output: OutputArgs,
 }
 
 /// A server, and what its turns gave.
@@ -73,9 +67,9 @@ pub(crate) fn run(args: &Compare) -> Result<(), Failure> {
         return list();
     }
     let (began, started) = (Instant::now(), SystemTime::now());
-    let mut cpus = Cpus::take(&ServerArgs::of_cpu(args.server_cpu));
+    let mut cpus = Cpus::take(args.server_cpu.as_slice(), &[]);
     cpus.server.truncate(1);
-    let mut progress = Progress::new(args.quiet);
+    let mut progress = args.output.progress();
     let load = Load {
         members: args.connections,
         rooms: 1,
@@ -139,15 +133,8 @@ pub(crate) fn run(args: &Compare) -> Result<(), Failure> {
     ));
     comparison.seconds_total = began.elapsed().as_secs_f64();
     let comparison = comparison.with_ratios();
-    let text = report::markdown_comparison(&comparison);
-    print!("{text}");
-    if let Some(path) = &args.markdown {
-        write_file(path, &text)?;
-    }
-    if let Some(path) = &args.json {
-        let json = serde_json::to_string_pretty(&comparison).map_err(Failure::Json)?;
-        write_file(path, &(json + "\n"))?;
-    }
+    args.output
+        .publish(&comparison, &markdown_comparison(&comparison))?;
     let faults: u64 = comparison.rows.iter().filter_map(|row| row.faults).sum();
     if faults > 0 {
         return Err(Failure::Unfaithful { faults });

@@ -4,16 +4,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use fanfare_bench::progress::Progress;
-use fanfare_bench::report::LatencyMs;
-use fanfare_bench::swarm::{Schedule, Swarm};
+use fanfare_bench::swarm::{Group, Schedule, Swarm};
 
 use super::Failure;
-use super::fanout::{payloads, shards};
+use super::crowd::{await_joined, payloads, readers};
+use super::meters::{Meters, enter_latency};
+use super::options::above_zero;
+use super::output::MeasuredArgs;
 use super::pusher::Pusher;
-use super::stage::{
-    Cpus, Load, Meters, OutputArgs, Server, ServerArgs, await_joined, begin, readers,
-};
+use super::server::{Load, Server, ServerArgs, begin};
 
 /// Longest that what was pushed may take to be heard in the end.
 const DRAIN_MAX: Duration = Duration::from_secs(30);
@@ -22,13 +21,13 @@ const DRAIN_MAX: Duration = Duration::from_secs(30);
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Connect {
     /// Connections that come, and come again
-    #[arg(long, short = 'n', value_name = "N", default_value_t = 15_000)]
+    #[arg(long, short = 'n', value_name = "N", default_value_t = 15_000, value_parser = above_zero::<u32>)]
     connections: u32,
     /// Members that are there all the time, and record how late they hear
-    #[arg(long, value_name = "N", default_value_t = 1_000)]
+    #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = above_zero::<u32>)]
     live: u32,
     /// Publications per second to them
-    #[arg(long, value_name = "N", default_value_t = 20.0)]
+    #[arg(long, value_name = "N", default_value_t = 20.0, value_parser = above_zero::<f64>)]
     rate: f64,
     /// Times that all connections are cut and come back
     #[arg(long, value_name = "N", default_value_t = 3)]
@@ -36,26 +35,25 @@ pub(crate) struct Connect {
     #[command(flatten)]
     server: ServerArgs,
     #[command(flatten)]
-    output: OutputArgs,
+    output: MeasuredArgs,
 }
 
 pub(crate) fn run(args: &Connect) -> Result<(), Failure> {
-    args.server
-        .settle(args.connections.saturating_add(args.live))?;
+    let members = args.connections.saturating_add(args.live);
+    args.server.settle(members)?;
     let began = Instant::now();
-    let cpus = Cpus::take(&args.server);
-    let mut progress = Progress::new(args.output.quiet);
+    let cpus = args.server.cpus();
+    let mut progress = args.output.progress();
     let load = Load {
-        members: args.connections + args.live,
+        members,
         rooms: 1,
         payload_bytes: 10,
-        shards: Some(shards(&args.server, &cpus, args.connections + args.live)),
+        shards: Some(args.server.shards(&cpus, members)),
     };
     progress.phase("start");
     let mut server = Server::ready(&args.server, &cpus, load)?;
     let mut result = begin("connect", &server, load);
     result.rate_per_s = Some(args.rate);
-    result.connections = Some(u64::from(load.members));
     let schedule = Arc::new(Schedule::new(1, args.rate, 1));
     let live = Swarm::start(
         server.clients,
@@ -125,9 +123,7 @@ pub(crate) fn run(args: &Connect) -> Result<(), Failure> {
             ns / handshakes / 1e3
         ));
     }
-    result.latency_ms = LatencyMs::of(&outcome.latency_us, Duration::from_micros(1));
-    result.latency_cdf =
-        fanfare_bench::report::latency_cdf(&outcome.latency_us, Duration::from_micros(1));
+    enter_latency(&outcome, &mut result);
     result.seconds = Some(spent.client.wall.as_secs_f64());
     spent.enter(&cpus, &mut result);
     // Opening connections as fast as they go is meant to take all that the generator has.
@@ -143,6 +139,6 @@ pub(crate) fn run(args: &Connect) -> Result<(), Failure> {
 }
 
 /// Members of a room in which nothing is said.
-fn elsewhere(members: u32, server: &Server) -> fanfare_bench::swarm::Group {
-    fanfare_bench::swarm::Group::anonymous(members, server.language, "bench-quiet")
+fn elsewhere(members: u32, server: &Server) -> Group {
+    Group::anonymous(members, server.language, "bench-quiet")
 }

@@ -7,17 +7,16 @@ use std::time::{Duration, Instant};
 use clap::{Args, ValueEnum};
 use fanfare_bench::observe::KernelMemory;
 use fanfare_bench::progress::Progress;
-use fanfare_bench::report::{LatencyMs, Measurement, latency_cdf};
-use fanfare_bench::stamp;
-use fanfare_bench::swarm::{Language, Outcome, Schedule, Swarm};
-use fanfare_engine::ring::raise_nofile;
+use fanfare_bench::report::Measurement;
+use fanfare_bench::swarm::{Outcome, Schedule, Swarm, SwarmError};
 
 use super::Failure;
+use super::crowd::{await_joined, payloads, readers};
+use super::meters::{Meters, Sampler, Spent, check_memory, enter_latency, enter_memory};
+use super::options::{above_zero, seconds, seconds_or_none};
+use super::output::MeasuredArgs;
 use super::pusher::Pusher;
-use super::stage::{
-    Cpus, Load, Meters, OutputArgs, Sampler, Server, ServerArgs, await_joined, begin, check_memory,
-    readers,
-};
+use super::server::{Cpus, Load, Server, ServerArgs, begin};
 
 /// Longest that what was pushed may take to reach everyone.
 const DRAIN_MAX: Duration = Duration::from_secs(60);
@@ -40,14 +39,15 @@ pub(crate) struct Fanout {
         short = 'n',
         value_name = "N",
         default_value_t = 10_000,
-        default_value_if("case", "seed", "1000000")
+        default_value_if("case", "seed", "1000000"),
+        value_parser = above_zero::<u32>
     )]
     connections: u32,
     /// Rooms, each member in one
-    #[arg(long, value_name = "N", default_value_t = 1)]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = above_zero::<u32>)]
     rooms: u32,
     /// Publications per second, over all rooms
-    #[arg(long, value_name = "N", default_value_t = 40.0)]
+    #[arg(long, value_name = "N", default_value_t = 40.0, value_parser = above_zero::<f64>)]
     rate: f64,
     /// Bytes of a payload; 10 is {"test":1}
     #[arg(long, value_name = "BYTES", default_value_t = 10)]
@@ -56,22 +56,24 @@ pub(crate) struct Fanout {
     #[arg(
         long,
         value_name = "S",
-        default_value_t = 20.0,
-        default_value_if("case", "seed", "60")
+        default_value = "20",
+        default_value_if("case", "seed", "60"),
+        value_parser = seconds
     )]
-    seconds: f64,
+    seconds: Duration,
     /// Seconds of pushing before that
     #[arg(
         long,
         value_name = "S",
-        default_value_t = 3.0,
-        default_value_if("case", "seed", "20")
+        default_value = "3",
+        default_value_if("case", "seed", "20"),
+        value_parser = seconds_or_none
     )]
-    warm_up: f64,
+    warm_up: Duration,
     #[command(flatten)]
     server: ServerArgs,
     #[command(flatten)]
-    output: OutputArgs,
+    output: MeasuredArgs,
 }
 
 /// Known cases.
@@ -93,28 +95,23 @@ pub(crate) struct Workload {
 }
 
 pub(crate) fn run(args: &Fanout) -> Result<(), Failure> {
-    if args.connections == 0 || args.rooms == 0 || args.rate <= 0.0 {
-        return Err(Failure::Usage(
-            "--connections, --rooms and --rate must be above 0".to_owned(),
-        ));
-    }
     args.server.settle(args.connections)?;
-    let cpus = Cpus::take(&args.server);
+    let cpus = args.server.cpus();
     let load = Load {
         members: args.connections,
         rooms: args.rooms,
         payload_bytes: args.payload,
-        shards: Some(shards(&args.server, &cpus, args.connections)),
+        shards: Some(args.server.shards(&cpus, args.connections)),
     };
     let workload = Workload {
         load,
         rate: args.rate,
-        warm_up: Duration::from_secs_f64(args.warm_up),
-        seconds: Duration::from_secs_f64(args.seconds),
+        warm_up: args.warm_up,
+        seconds: args.seconds,
         // Enough for any percentile, and nothing beside the deliveries.
         record_every: args.connections.div_ceil(20_000),
     };
-    let mut progress = Progress::new(args.output.quiet);
+    let mut progress = args.output.progress();
     let case = args.case.map_or("fanout", |Case::Seed| "seed");
     let result = measure(case, &args.server, &cpus, workload, &mut progress)?;
     progress.done();
@@ -134,25 +131,6 @@ pub(crate) fn faithful(result: &Measurement) -> Result<(), Failure> {
         0 => Ok(()),
         faults => Err(Failure::Unfaithful { faults }),
     }
-}
-
-/// As many as told; else one for each CPU, or as many as the connections need rings.
-pub(crate) fn shards(args: &ServerArgs, cpus: &Cpus, connections: u32) -> u16 {
-    args.shards.unwrap_or_else(|| {
-        let for_connections = connections.div_ceil(members_per_shard());
-        let for_cpus = u32::try_from(cpus.server.len()).unwrap_or(1);
-        u16::try_from(for_connections.max(for_cpus)).unwrap_or(u16::MAX)
-    })
-}
-
-/// Members that a shard of the server is given. A ring holds at most `RLIMIT_NOFILE`, of which a shard keeps up to 1,024
-/// for connections on their way; and the kernel deals connections to shards by a hash, so the fullest of many has more
-/// than the average: by 350 of 17,700, where the limit is 20,000.
-fn members_per_shard() -> u32 {
-    let limit = raise_nofile().map_or(1_024, |limits| limits.soft);
-    let limit = u32::try_from(limit).unwrap_or(u32::MAX);
-    let taken = limit - (limit / 16).clamp(64, 1_024).min(limit);
-    (taken - taken / 15).max(1)
 }
 
 /// Runs a workload from start to end.
@@ -198,59 +176,17 @@ pub(crate) fn measure(
 
     progress.phase("measure");
     schedule.record_from(schedule.due_by_now());
-    let before = swarm.total();
-    let writes_before = server.writes();
-    let pushed_before = pusher.pushed();
-    let meters = Meters::start(&server)?;
-    let mut sampler = Sampler::start(before.publications, writes_before);
-    look_on(
-        &swarm,
-        &mut pusher,
-        load,
-        workload.seconds,
-        progress,
-        |deliveries| {
-            if sampler.is_due() {
-                sampler.sample(deliveries, &server);
-            }
-        },
-    )?;
-    let spent = meters.read()?;
-    let after = swarm.total();
-    let writes = server
-        .writes()
-        .zip(writes_before)
-        .map(|(now, then)| now - then);
-    let pushed = pusher.pushed() - pushed_before;
+    let mut observed = Observed::of(&swarm, &mut pusher, &server, workload, progress)?;
     schedule.record_to(schedule.due_by_now());
-    let seconds = spent.client.wall.as_secs_f64();
-    let deliveries = after.publications - before.publications;
 
     progress.phase("drain");
     let all = pusher.end()?;
     await_all(&swarm, all, load, progress)?;
-    sampler.rss_bytes = sampler
-        .rss_bytes
-        .max(server.usage().map_or(0, |usage| usage.rss_bytes));
+    observed.sampler.look(&server);
     let patience = swarm.patience();
     let outcome = swarm.finish()?;
 
-    result.seconds = Some(seconds);
-    result.published = Some(pushed);
-    result.publications_per_s = Some(pushed as f64 / seconds);
-    result.deliveries = Some(deliveries);
-    result.deliveries_per_s = Some(deliveries as f64 / seconds);
-    result.writes_per_s = writes.map(|writes| writes as f64 / seconds);
-    result.received_bytes_per_s = Some((after.bytes - before.bytes) as f64 / seconds);
-    spent.enter(cpus, &mut result);
-    let cpu_per = |count: Option<u64>| {
-        let count = count.filter(|&count| count > 0)?;
-        Some(spent.server_ns()? / count as f64)
-    };
-    result.cpu_ns_per_delivery = cpu_per(Some(deliveries));
-    result.cpu_ns_per_write = cpu_per(writes);
-    result.server.rss_bytes = Some(sampler.rss_bytes).filter(|&bytes| bytes > 0);
-    result.throughput = sampler.samples;
+    observed.enter(cpus, &mut result);
     enter_outcome(&outcome, all, load, &mut result);
     if patience > 1 {
         result.notes.push(format!(
@@ -267,16 +203,69 @@ pub(crate) fn measure(
     Ok(result)
 }
 
-/// Payloads that are published to a server whose members speak this: with a number where the protocol has none.
-pub(crate) fn payloads(
-    language: Language,
-    bytes: u32,
-) -> impl Fn(u64) -> Vec<u8> + Send + Clone + 'static {
-    let has_offsets = matches!(language, Language::Native | Language::NativeWebSocket);
-    move |number| match bytes {
-        0..=10 if has_offsets => br#"{"test":1}"#.to_vec(),
-        0..=10 => stamp::short(number).to_vec(),
-        bytes => stamp::payload(number, bytes as usize).into_bytes(),
+/// The measured part of a run.
+struct Observed {
+    spent: Spent,
+    sampler: Sampler,
+    pushed: u64,
+    deliveries: u64,
+    received_bytes: u64,
+    /// Where the server counts them.
+    writes: Option<u64>,
+}
+
+impl Observed {
+    /// Looks on while the workload is offered.
+    fn of(
+        swarm: &Swarm,
+        pusher: &mut Pusher,
+        server: &Server,
+        workload: Workload,
+        progress: &mut Progress,
+    ) -> Result<Self, Failure> {
+        let before = swarm.total();
+        let writes_before = server.writes();
+        let pushed_before = pusher.pushed();
+        let meters = Meters::start(server)?;
+        let mut sampler = Sampler::start(before.publications, writes_before);
+        let Workload { load, seconds, .. } = workload;
+        look_on(swarm, pusher, load, seconds, progress, |deliveries| {
+            if sampler.is_due() {
+                sampler.sample(deliveries, server);
+            }
+        })?;
+        let spent = meters.read()?;
+        let after = swarm.total();
+        let writes = server.writes();
+        Ok(Self {
+            spent,
+            sampler,
+            pushed: pusher.pushed() - pushed_before,
+            deliveries: after.publications - before.publications,
+            received_bytes: after.bytes - before.bytes,
+            writes: writes.zip(writes_before).map(|(now, then)| now - then),
+        })
+    }
+
+    fn enter(self, cpus: &Cpus, result: &mut Measurement) {
+        let seconds = self.spent.client.wall.as_secs_f64();
+        let per_s = |count: u64| count as f64 / seconds;
+        result.seconds = Some(seconds);
+        result.published = Some(self.pushed);
+        result.publications_per_s = Some(per_s(self.pushed));
+        result.deliveries = Some(self.deliveries);
+        result.deliveries_per_s = Some(per_s(self.deliveries));
+        result.writes_per_s = self.writes.map(per_s);
+        result.received_bytes_per_s = Some(per_s(self.received_bytes));
+        self.spent.enter(cpus, result);
+        let cpu_per = |count: Option<u64>| {
+            let count = count.filter(|&count| count > 0)?;
+            Some(self.spent.server_ns()? / count as f64)
+        };
+        result.cpu_ns_per_delivery = cpu_per(Some(self.deliveries));
+        result.cpu_ns_per_write = cpu_per(self.writes);
+        result.server.rss_bytes = Some(self.sampler.rss_bytes).filter(|&bytes| bytes > 0);
+        result.throughput = self.sampler.samples;
     }
 }
 
@@ -342,7 +331,7 @@ fn await_all(swarm: &Swarm, all: u64, load: Load, progress: &mut Progress) -> Re
     check_memory()?;
     // What is missing then counts as lost.
     match waited {
-        Ok(()) | Err(fanfare_bench::swarm::SwarmError::TimedOut { .. }) => Ok(()),
+        Ok(()) | Err(SwarmError::TimedOut { .. }) => Ok(()),
         Err(error) => Err(error.into()),
     }
 }
@@ -389,34 +378,7 @@ fn enter_outcome(outcome: &Outcome, all: u64, load: Load, result: &mut Measureme
             "{ended} connections ended during the run; what they did not hear is among the lost."
         ));
     }
-    let us = Duration::from_micros(1);
-    result.latency_ms = LatencyMs::of(&outcome.latency_us, us);
-    result.latency_cdf = latency_cdf(&outcome.latency_us, us);
-}
-
-/// Enters what connections cost in memory, all idle.
-pub(crate) fn enter_memory(
-    server: &Server,
-    empty: &(Option<fanfare_bench::observe::Usage>, Option<KernelMemory>),
-    members: u32,
-    result: &mut Measurement,
-) {
-    let members = u64::from(members);
-    if let (Some(before), Some(now)) = (&empty.0, server.usage()) {
-        let grown = now.user_bytes.saturating_sub(before.user_bytes);
-        result.server.user_bytes_per_connection = Some(grown as f64 / members as f64);
-    }
-    if let (Some(before), Ok(now)) = (&empty.1, KernelMemory::now()) {
-        let grown = now.since(before);
-        result.server.kernel_bytes_per_connection =
-            Some(grown.total_bytes() as f64 / members as f64 / 2.0);
-        result.notes.push(
-            "Both ends of every connection are on this machine, and the kernel keeps the same for either: its bytes per \
-             connection are half of what its memory grew by."
-                .to_owned(),
-        );
-        result.kernel_growth = Some(grown);
-    }
+    enter_latency(outcome, result);
 }
 
 #[cfg(test)]

@@ -1,32 +1,31 @@
 //! `floor`: what a write costs the engine, against loops that do nothing but write.
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpStream};
-use std::process::{Child, Command, Stdio};
+use std::ffi::OsStr;
 use std::time::Instant;
 
 use clap::Args;
-use fanfare_bench::progress::Progress;
-use fanfare_bench::report::Spread;
-use fanfare_bench::servers::{PublishError, Publisher};
+use fanfare_bench::report::{Spread, markdown};
+use fanfare_bench::servers::{Contestant, Missing, Running, Spec, StartError, start_program};
 use fanfare_bench::swarm::Language;
 
 use super::Failure;
 use super::line::Line;
-use super::stage::{Cpus, Load, OutputArgs, Server, ServerArgs, begin};
+use super::options::above_zero;
+use super::output::OutputArgs;
+use super::server::{DialectArg, Load, Server, ServerArgs, begin};
 use crate::floor::Mode;
 
 /// Measures the server's CPU time per write against a bare send(2) loop's and a bare io_uring loop's, in alternating turns
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Floor {
     /// Members of each
-    #[arg(long, short = 'n', value_name = "N", default_value_t = 15_000)]
+    #[arg(long, short = 'n', value_name = "N", default_value_t = 15_000, value_parser = above_zero::<u32>)]
     connections: u32,
     /// Rounds; in each, every contestant has a turn
-    #[arg(long, value_name = "N", default_value_t = 9)]
+    #[arg(long, value_name = "N", default_value_t = 9, value_parser = above_zero::<u32>)]
     rounds: u32,
     /// Publications of a turn, one at a time
-    #[arg(long, value_name = "N", default_value_t = 12)]
+    #[arg(long, value_name = "N", default_value_t = 12, value_parser = above_zero::<u64>)]
     publications: u64,
     /// Bytes of a payload; 10 is {"test":1}
     #[arg(long, value_name = "BYTES", default_value_t = 10)]
@@ -38,14 +37,16 @@ pub(crate) struct Floor {
 }
 
 pub(crate) fn run(args: &Floor) -> Result<(), Failure> {
+    // Those of the engine and of both loops are there at a time.
+    args.server.settle(args.connections.saturating_mul(3))?;
     let began = Instant::now();
-    let cpus = Cpus::take(&args.server);
-    let mut progress = Progress::new(args.output.quiet);
+    let cpus = args.server.cpus();
+    let mut progress = args.output.progress();
     let load = Load {
         members: args.connections,
         rooms: 1,
         payload_bytes: args.payload,
-        shards: Some(super::fanout::shards(&args.server, &cpus, args.connections)),
+        shards: Some(args.server.shards(&cpus, args.connections)),
     };
     progress.phase("start the engine");
     let server = Server::ready(&args.server, &cpus, load)?;
@@ -54,7 +55,7 @@ pub(crate) fn run(args: &Floor) -> Result<(), Failure> {
     let mut bare = Vec::new();
     for mode in [Mode::Ring, Mode::Send] {
         progress.phase(&format!("start the bare {} loop", mode.name()));
-        let server = bare_loop(mode, &cpus, load).map_err(Failure::Floor)?;
+        let server = Server::start(&BareLoop(mode), &cpus, load, DialectArg::Native)?;
         bare.push(Line::up(server, load, &mut progress)?);
     }
 
@@ -118,79 +119,33 @@ pub(crate) fn run(args: &Floor) -> Result<(), Failure> {
     result.duplicated = Some(0);
     result.reordered = Some(0);
     result.seconds_total = began.elapsed().as_secs_f64();
-    args.output.publish(&result)
+    args.output.publish(&result, &markdown(&result))
 }
 
-/// Starts this program once more, as a bare loop.
-fn bare_loop(mode: Mode, cpus: &Cpus, load: Load) -> std::io::Result<Server> {
-    let list: Vec<String> = cpus.server.iter().map(ToString::to_string).collect();
-    let mut child = Command::new("taskset")
-        .args(["-c", &list.join(",")])
-        .arg(std::env::current_exe()?)
-        .args(["serve-floor", mode.name(), &load.members.to_string()])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()?;
-    let mut line = String::new();
-    if let Some(stdout) = child.stdout.take() {
-        BufReader::new(stdout).read_line(&mut line)?;
-    }
-    let address = |name: &str| -> Option<SocketAddr> {
-        line.split_whitespace()
-            .find_map(|word| word.strip_prefix(name)?.parse().ok())
-    };
-    let (Some(clients), Some(ingest)) = (address("clients="), address("ingest=")) else {
-        return Err(std::io::Error::other(format!("it said {line:?}")));
-    };
-    let stream = TcpStream::connect(ingest)?;
-    stream.set_nodelay(true)?;
-    Ok(Server::of(
-        format!("bare {} loop", mode.name()),
-        clients,
-        Language::Native,
-        vec![child.id()],
-        Box::new(BarePublisher {
-            stream,
-            published: 0,
-            _child: EndsWithInput(child),
-        }),
-    ))
-}
+/// This program once more, as a server with nothing in it but the sends.
+#[derive(Debug)]
+struct BareLoop(Mode);
 
-/// The loop ends when its input does.
-struct EndsWithInput(Child);
-
-impl Drop for EndsWithInput {
-    fn drop(&mut self) {
-        drop(self.0.stdin.take());
-        // It has ended, or will at once.
-        let _ = self.0.wait();
-    }
-}
-
-struct BarePublisher {
-    stream: TcpStream,
-    published: u64,
-    _child: EndsWithInput,
-}
-
-impl Publisher for BarePublisher {
-    fn publish(&mut self, room: &str, payloads: &[Vec<u8>]) -> Result<(), PublishError> {
-        let mut out = Vec::new();
-        for part in payloads
-            .iter()
-            .flat_map(|payload| [room.as_bytes(), payload])
-        {
-            let bytes = u32::try_from(part.len()).unwrap_or(u32::MAX);
-            out.extend_from_slice(&bytes.to_le_bytes());
-            out.extend_from_slice(part);
+impl Contestant for BareLoop {
+    fn name(&self) -> &str {
+        match self.0 {
+            Mode::Send => "bare-send-loop",
+            Mode::Ring => "bare-ring-loop",
         }
-        self.stream.write_all(&out)?;
-        self.published += payloads.len() as u64;
-        let mut answer = [0; 8];
-        while u64::from_le_bytes(answer) < self.published {
-            self.stream.read_exact(&mut answer)?;
-        }
-        Ok(())
+    }
+
+    fn find(&self) -> Result<String, Missing> {
+        Ok(env!("CARGO_PKG_VERSION").to_owned())
+    }
+
+    fn start(&self, spec: &Spec) -> Result<Running, StartError> {
+        let name = self.name();
+        let program = std::env::current_exe().map_err(|source| StartError::Start {
+            name: name.to_owned(),
+            source,
+        })?;
+        let members = spec.members.to_string();
+        let arguments = ["serve-floor", self.0.name(), &members].map(OsStr::new);
+        start_program(name, &program, &arguments, Language::Native, spec)
     }
 }

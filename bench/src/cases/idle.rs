@@ -5,43 +5,46 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use fanfare_bench::observe::KernelMemory;
-use fanfare_bench::progress::Progress;
 use fanfare_bench::swarm::Swarm;
 
 use super::Failure;
-use super::fanout::{enter_memory, shards};
-use super::stage::{
-    Cpus, Load, Meters, OutputArgs, Server, ServerArgs, await_joined, begin, readers,
-};
+use super::crowd::{await_joined, readers};
+use super::meters::{Meters, enter_memory};
+use super::options::{above_zero, seconds};
+use super::output::MeasuredArgs;
+use super::server::{Load, Server, ServerArgs, begin};
+
+/// How often the run is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
 
 /// Holds idle connections that answer pings: memory per connection, user and kernel, and CPU time
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Idle {
     /// Connections
-    #[arg(long, short = 'n', value_name = "N", default_value_t = 10_000)]
+    #[arg(long, short = 'n', value_name = "N", default_value_t = 10_000, value_parser = above_zero::<u32>)]
     connections: u32,
     /// Rooms, each connection in one
-    #[arg(long, value_name = "N", default_value_t = 1)]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = above_zero::<u32>)]
     rooms: u32,
     /// Seconds that are measured; pings come every 25
-    #[arg(long, value_name = "S", default_value_t = 60.0)]
-    seconds: f64,
+    #[arg(long, value_name = "S", default_value = "60", value_parser = seconds)]
+    seconds: Duration,
     #[command(flatten)]
     server: ServerArgs,
     #[command(flatten)]
-    output: OutputArgs,
+    output: MeasuredArgs,
 }
 
 pub(crate) fn run(args: &Idle) -> Result<(), Failure> {
     args.server.settle(args.connections)?;
     let began = Instant::now();
-    let cpus = Cpus::take(&args.server);
-    let mut progress = Progress::new(args.output.quiet);
+    let cpus = args.server.cpus();
+    let mut progress = args.output.progress();
     let load = Load {
         members: args.connections,
-        rooms: args.rooms.max(1),
+        rooms: args.rooms,
         payload_bytes: 0,
-        shards: Some(shards(&args.server, &cpus, args.connections)),
+        shards: Some(args.server.shards(&cpus, args.connections)),
     };
     progress.phase("start");
     let server = Server::ready(&args.server, &cpus, load)?;
@@ -58,10 +61,10 @@ pub(crate) fn run(args: &Idle) -> Result<(), Failure> {
     progress.phase("idle");
     let pongs = swarm.total().pongs;
     let meters = Meters::start(&server)?;
-    let seconds = Duration::from_secs_f64(args.seconds);
     let measuring = Instant::now();
-    while measuring.elapsed() < seconds {
-        thread::sleep(Duration::from_millis(200).min(seconds.saturating_sub(measuring.elapsed())));
+    while measuring.elapsed() < args.seconds {
+        let left = args.seconds.saturating_sub(measuring.elapsed());
+        thread::sleep(LOOK_EVERY.min(left));
         let total = swarm.total();
         progress.update(|| {
             format!(

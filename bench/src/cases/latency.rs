@@ -7,10 +7,12 @@ use fanfare_bench::progress::Progress;
 use fanfare_bench::swarm::Swarm;
 
 use super::Failure;
-use super::fanout::{Workload, faithful, measure, payloads, shards};
-use super::stage::{
-    Cpus, Load, Meters, OutputArgs, Server, ServerArgs, await_joined, readers, room_name,
-};
+use super::crowd::{await_joined, payloads, readers, room_name};
+use super::fanout::{Workload, faithful, measure};
+use super::meters::Meters;
+use super::options::{above_zero, seconds};
+use super::output::MeasuredArgs;
+use super::server::{Cpus, Load, Server, ServerArgs};
 
 /// Longest that one round of publications may take to be heard.
 const HEAR_MAX: Duration = Duration::from_secs(30);
@@ -20,39 +22,39 @@ const HEAR_MAX: Duration = Duration::from_secs(30);
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Latency {
     /// Members
-    #[arg(long, short = 'n', value_name = "N", default_value_t = 15_000)]
+    #[arg(long, short = 'n', value_name = "N", default_value_t = 15_000, value_parser = above_zero::<u32>)]
     connections: u32,
     /// Members of each room
-    #[arg(long, value_name = "N", default_value_t = 100)]
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = above_zero::<u32>)]
     room_size: u32,
     /// Part of saturation to run at
-    #[arg(long, value_name = "PART", default_value_t = 0.5)]
+    #[arg(long, value_name = "PART", default_value_t = 0.5, value_parser = above_zero::<f64>)]
     load: f64,
     /// Publications per second, instead of looking for saturation
-    #[arg(long, value_name = "N", conflicts_with = "load")]
+    #[arg(long, value_name = "N", conflicts_with = "load", value_parser = above_zero::<f64>)]
     rate: Option<f64>,
     /// Bytes of a payload; 10 is {"test":1}
     #[arg(long, value_name = "BYTES", default_value_t = 10)]
     payload: u32,
     /// Seconds that are measured
-    #[arg(long, value_name = "S", default_value_t = 20.0)]
-    seconds: f64,
+    #[arg(long, value_name = "S", default_value = "20", value_parser = seconds)]
+    seconds: Duration,
     #[command(flatten)]
     server: ServerArgs,
     #[command(flatten)]
-    output: OutputArgs,
+    output: MeasuredArgs,
 }
 
 pub(crate) fn run(args: &Latency) -> Result<(), Failure> {
     args.server.settle(args.connections)?;
-    let cpus = Cpus::take(&args.server);
+    let cpus = args.server.cpus();
     let load = Load {
         members: args.connections,
-        rooms: args.connections.div_ceil(args.room_size.max(1)).max(1),
+        rooms: args.connections.div_ceil(args.room_size),
         payload_bytes: args.payload,
-        shards: Some(shards(&args.server, &cpus, args.connections)),
+        shards: Some(args.server.shards(&cpus, args.connections)),
     };
-    let mut progress = Progress::new(args.output.quiet);
+    let mut progress = args.output.progress();
     let mut notes = Vec::new();
     let rate = match args.rate {
         Some(rate) => rate,
@@ -71,7 +73,7 @@ pub(crate) fn run(args: &Latency) -> Result<(), Failure> {
         load,
         rate,
         warm_up: Duration::from_secs(3),
-        seconds: Duration::from_secs_f64(args.seconds),
+        seconds: args.seconds,
         record_every: 1,
     };
     let mut result = measure("latency", &args.server, &cpus, workload, &mut progress)?;

@@ -2,14 +2,14 @@
 
 use std::time::{Duration, Instant};
 
-use fanfare_bench::observe::CpuMeter;
+use fanfare_bench::observe::{CpuMeter, Usage};
 use fanfare_bench::progress::Progress;
 use fanfare_bench::servers::Publisher;
 use fanfare_bench::swarm::{Group, Swarm};
 
 use super::Failure;
-use super::fanout::payloads;
-use super::stage::{Load, Server, await_joined, readers, room_name};
+use super::crowd::{await_joined, payloads, readers, room_name};
+use super::server::{Load, Server};
 
 /// Longest that one turn's publications may take to be heard.
 const HEAR_MAX: Duration = Duration::from_secs(120);
@@ -56,6 +56,11 @@ impl Line {
         load: Load,
         progress: &mut Progress,
     ) -> Result<Self, Failure> {
+        if server.pids.is_empty() {
+            return Err(Failure::Usage(
+                "what is measured is the server's CPU time: name its process with --pid".to_owned(),
+            ));
+        }
         let publisher = server.take_publisher()?;
         let empty = server.usage();
         let group = Group {
@@ -64,7 +69,7 @@ impl Line {
         };
         let swarm = Swarm::start(server.clients, vec![group])?;
         await_joined(&swarm, load.members, progress)?;
-        let grown = |usage: fanfare_bench::observe::Usage| {
+        let grown = |usage: Usage| {
             let before = empty.as_ref().map_or(0, |usage| usage.user_bytes);
             usage.user_bytes.saturating_sub(before) as f64 / f64::from(load.members)
         };

@@ -1,18 +1,28 @@
-//! What `fanfare-bench` does, a file for each subcommand.
+//! What `fanfare-bench` does: a file for each subcommand, and what they share.
+//!
+//! | shared part | what it is |
+//! |---|---|
+//! | [`options`], [`output`] | what options may be, and where results go |
+//! | [`server`], [`network`] | the server of a case, and the network that both sides run in |
+//! | [`crowd`], [`pusher`] | the members, and who publishes to them on time |
+//! | [`meters`] | what it costs |
+//! | [`line`] | all of that for servers that are measured in turns |
 
 pub(crate) mod compare;
 pub(crate) mod connect;
+mod crowd;
 pub(crate) mod fanout;
 pub(crate) mod floor;
 pub(crate) mod idle;
 pub(crate) mod latency;
 mod line;
+mod meters;
 mod network;
+mod options;
+mod output;
 pub(crate) mod publish;
 mod pusher;
-mod stage;
-
-pub(crate) use stage::OutputArgs;
+mod server;
 
 use std::io;
 use std::path::PathBuf;

@@ -1,6 +1,5 @@
 //! `publish`: how many publications a second services get in, over each way that there is.
 
-use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread;
@@ -10,12 +9,17 @@ use clap::{Args, ValueEnum};
 use fanfare_bench::ingest::{Account, Ingest, IngestError, Plan, Way};
 use fanfare_bench::observe::{CpuMeter, CpuUse, Machine};
 use fanfare_bench::progress::Progress;
-use fanfare_bench::report::Measurement;
+use fanfare_bench::report::{self, Measurement};
 use fanfare_bench::servers::{Contestant, Fanfare, Missing, Running, Spec, StartError};
 use fanfare_bench::swarm::{Group, Identity, Language, Outcome as Heard, Swarm, SwarmError};
 use fanfare_engine::ring::allowed_cpus;
 use tempfile::TempDir;
 use thiserror::Error;
+
+use super::Failure;
+use super::crowd::room_name;
+use super::options::{above_zero, seconds, seconds_or_none};
+use super::output::OutputArgs;
 
 /// Longest that the members may take to join.
 const JOIN_MAX: Duration = Duration::from_secs(20);
@@ -45,32 +49,34 @@ pub(crate) struct Publish {
     #[arg(long, value_name = "BYTES", default_value_t = 10)]
     payload: u32,
     /// Seconds that are measured
-    #[arg(long, value_name = "S", default_value_t = 5.0)]
-    seconds: f64,
+    #[arg(long, value_name = "S", default_value = "5", value_parser = seconds)]
+    seconds: Duration,
     /// Seconds of publishing before that
-    #[arg(long, value_name = "S", default_value_t = 1.0)]
-    warm_up: f64,
+    #[arg(long, value_name = "S", default_value = "1", value_parser = seconds_or_none)]
+    warm_up: Duration,
     /// Rooms [default: 10 with members, 1,000 without]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = above_zero::<u32>)]
     rooms: Option<u32>,
     /// Connections that publish [default: native 4, with members 2, HTTP 32, batch 4]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = above_zero::<u32>)]
     publishers: Option<u32>,
     /// Threads that work these connections
-    #[arg(long, value_name = "N", default_value_t = 1)]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = above_zero::<u32>)]
     threads: u32,
     /// Publications on a native connection that may be unanswered
-    #[arg(long, value_name = "N", default_value_t = 4_096)]
+    #[arg(long, value_name = "N", default_value_t = 4_096, value_parser = above_zero::<u32>)]
     window: u32,
     /// Publications in a batch
-    #[arg(long, value_name = "N", default_value_t = 100)]
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = above_zero::<u32>)]
     batch: u32,
     /// Shards of the server
-    #[arg(long, value_name = "N", default_value_t = 2)]
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = above_zero::<u16>)]
     shards: u16,
     /// CPUs of the server [default: all, which it then shares with the publishers]
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     server_cpus: Vec<usize>,
+    #[command(flatten)]
+    output: OutputArgs,
 }
 
 /// Ways in, and what is there to receive it.
@@ -88,7 +94,7 @@ pub(crate) enum Scenario {
 
 /// What was measured in one scenario, every publication of it answered once and heard once by every member.
 #[derive(Debug, Clone)]
-pub(crate) struct Outcome {
+struct Outcome {
     scenario: Scenario,
     rooms: u32,
     members: u32,
@@ -129,35 +135,18 @@ pub(crate) enum Error {
         published: u64,
         member: String,
     },
-    #[error("--{0} must be above 0")]
-    Zero(&'static str),
 }
 
 /// Runs the scenarios one after the other, each with a server of its own.
-pub(crate) fn run(options: &Publish, progress: &mut Progress) -> Result<Vec<Outcome>, Error> {
-    options.check()?;
-    let scenarios = options.scenarios.iter();
-    scenarios
-        .map(|&scenario| measure(options, scenario, progress))
-        .collect()
-}
-
-impl Publish {
-    fn check(&self) -> Result<(), Error> {
-        let counts = [
-            ("rooms", self.rooms.unwrap_or(1)),
-            ("publishers", self.publishers.unwrap_or(1)),
-            ("threads", self.threads),
-            ("window", self.window),
-            ("batch", self.batch),
-            ("shards", self.shards.into()),
-        ];
-        match counts.into_iter().find(|(_, count)| *count == 0) {
-            None if self.seconds > 0.0 && self.warm_up >= 0.0 => Ok(()),
-            None => Err(Error::Zero("seconds")),
-            Some((name, _)) => Err(Error::Zero(name)),
-        }
+pub(crate) fn run(args: &Publish) -> Result<(), Failure> {
+    let mut progress = args.output.progress();
+    let mut results = Vec::new();
+    for &scenario in &args.scenarios {
+        results.push(measure(args, scenario, &mut progress)?.measurement());
     }
+    progress.done();
+    let texts: Vec<String> = results.iter().map(report::markdown).collect();
+    args.output.publish(&results, &texts.join("\n"))
 }
 
 impl Scenario {
@@ -238,8 +227,8 @@ fn measure(
         directory: directory.path().to_owned(),
         payload_bytes: options.payload,
     })?;
-    let names: Vec<Arc<str>> = (0..rooms)
-        .map(|room| format!("bench-{room}").into())
+    let names: Vec<Arc<str>> = (0..u64::from(rooms))
+        .map(|room| room_name(room).into())
         .collect();
     let swarm = match members {
         0 => None,
@@ -322,9 +311,9 @@ fn join(clients: SocketAddr, rooms: &[Arc<str>]) -> Result<Swarm, SwarmError> {
 }
 
 /// Looks on for so long, or until a publisher has stopped, which [`Ingest::finish`] then explains.
-fn watch(ingest: &Ingest, seconds: f64, progress: &mut Progress) {
+fn watch(ingest: &Ingest, for_so_long: Duration, progress: &mut Progress) {
     let (began, before) = (Instant::now(), ingest.acknowledged());
-    while began.elapsed().as_secs_f64() < seconds && !ingest.has_stopped() {
+    while began.elapsed() < for_so_long && !ingest.has_stopped() {
         progress.update(|| {
             let rate = (ingest.acknowledged() - before) as f64 / began.elapsed().as_secs_f64();
             format!("{rate:.0} publications/s")
@@ -355,22 +344,22 @@ fn verify(swarm: Swarm, account: &Account) -> Result<u64, Error> {
 
 impl Outcome {
     /// Publications answered per second.
-    pub(crate) fn publications_per_s(&self) -> f64 {
+    fn publications_per_s(&self) -> f64 {
         self.published as f64 / self.server.wall.as_secs_f64()
     }
 
     /// CPU time of the server, its system calls included, for each publication.
-    pub(crate) fn server_cpu_ns(&self) -> f64 {
+    fn server_cpu_ns(&self) -> f64 {
         self.server.cpu.as_secs_f64() * 1e9 / self.published as f64
     }
 
     /// The same of the publishers, and of the members where there are any.
-    pub(crate) fn client_cpu_ns(&self) -> f64 {
+    fn client_cpu_ns(&self) -> f64 {
         self.client.cpu.as_secs_f64() * 1e9 / self.published as f64
     }
 
     /// As results are written.
-    pub(crate) fn measurement(&self) -> Measurement {
+    fn measurement(&self) -> Measurement {
         let seconds = self.server.wall.as_secs_f64();
         let mut result = Measurement::new("publish", self.started, Machine::describe());
         result.dialect = Some(self.scenario.name().to_owned());
@@ -403,24 +392,5 @@ impl Outcome {
             ),
         ];
         result
-    }
-}
-
-impl fmt::Display for Outcome {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{}: {:.0} publications/s into {} rooms with {} members; server {:.2} cores, {:.0} ns each; \
-             clients {:.2} cores, {:.0} ns each; {} answered",
-            self.scenario.name(),
-            self.publications_per_s(),
-            self.rooms,
-            self.members,
-            self.server.cores(),
-            self.server_cpu_ns(),
-            self.client.cores(),
-            self.client_cpu_ns(),
-            self.acknowledged
-        )
     }
 }

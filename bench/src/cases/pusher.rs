@@ -9,7 +9,7 @@ use fanfare_bench::servers::{PublishError, Publisher};
 use fanfare_bench::swarm::Schedule;
 
 use super::Failure;
-use super::stage::room_name;
+use super::crowd::room_name;
 
 /// Longest sleep towards the next publication: how soon the end is noticed.
 const SLEEP_MAX: Duration = Duration::from_millis(20);

@@ -12,7 +12,7 @@ mod ring;
 use std::io::{self, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::exit;
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::channel;
 use std::thread;
 
 use clap::{Args, ValueEnum};
@@ -56,8 +56,9 @@ impl Mode {
 
 /// Serves until its standard input ends.
 ///
-/// The publisher's connection carries, again and again, the length of a room's name (`u32`, little endian), the name, the
-/// length of a payload, the payload; the answer to each is the number of publications sent so far (`u64`).
+/// A publisher's connection carries, again and again, the length of a room's name (`u32`, little endian), the name, the
+/// length of a payload, the payload; the answer to each is the number of its publications sent so far (`u64`). One publishes at
+/// a time; the next is served when it has ended.
 pub(crate) fn serve(args: &ServeFloor) -> io::Result<()> {
     raise_nofile()?;
     let clients = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0)))?;
@@ -81,34 +82,29 @@ pub(crate) fn serve(args: &ServeFloor) -> io::Result<()> {
             exit(1);
         }
     });
-    let (publisher, _) = ingest.accept()?;
-    publisher.set_nodelay(true)?;
-    fan_out(args.mode, publisher, &joined, members)
+    // A publisher that comes before them waits in the backlog.
+    let mut members = Loop::new(args.mode, joined.iter().take(members).collect())?;
+    let mut offset = 0;
+    loop {
+        let (publisher, _) = ingest.accept()?;
+        publisher.set_nodelay(true)?;
+        fan_out(publisher, &mut members, &mut offset)?;
+    }
 }
 
-fn fan_out(
-    mode: Mode,
-    publisher: TcpStream,
-    joined: &Receiver<TcpStream>,
-    members: usize,
-) -> io::Result<()> {
+/// Sends what the publisher says, until it has ended.
+fn fan_out(mut publisher: TcpStream, members: &mut Loop, offset: &mut u64) -> io::Result<()> {
     let mut input = BufReader::new(publisher.try_clone()?);
-    let mut output = publisher;
     let mut payload = Vec::new();
     let mut frame = Vec::new();
-    let mut offset = 0;
-    let mut loops: Option<Loop> = None;
+    let mut sent: u64 = 0;
     while read_publication(&mut input, &mut payload)? {
-        offset += 1;
+        *offset += 1;
         frame.clear();
-        native::write_publication(&mut frame, ROOM, offset, &payload);
-        if loops.is_none() {
-            loops = Some(Loop::new(mode, joined.iter().take(members).collect())?);
-        }
-        if let Some(sends) = &mut loops {
-            sends.send(&frame)?;
-        }
-        output.write_all(&offset.to_le_bytes())?;
+        native::write_publication(&mut frame, ROOM, *offset, &payload);
+        members.send(&frame)?;
+        sent += 1;
+        publisher.write_all(&sent.to_le_bytes())?;
     }
     Ok(())
 }

@@ -9,9 +9,7 @@ use super::account::Ledger;
 use super::connection::Connection;
 use super::script::{Line, Script, payload};
 use super::{IngestError, Link, Part, Plan};
-
-/// Longest head of an answer.
-const HEAD_BYTES_MAX: usize = 16 << 10;
+use crate::http;
 
 #[derive(Debug)]
 pub(super) struct HttpLink {
@@ -116,21 +114,25 @@ impl Link for HttpLink {
     }
 
     fn take(&mut self) -> Result<u64, IngestError> {
-        let (body, end) = loop {
-            if let Some(found) = body(self.connection.received())? {
-                break found;
+        let answer = loop {
+            if let Some(answer) = http::answer(self.connection.received())? {
+                break answer;
             }
             self.connection.receive()?;
         };
-        let text = &self.connection.received()[body];
+        let text = &self.connection.received()[answer.body.clone()];
         let first = self.ledger.next() - self.ledger.unanswered();
-        let refused = |_| IngestError::Refused(String::from_utf8_lossy(text).into_owned());
+        let refused = || IngestError::Refused(String::from_utf8_lossy(text).into_owned());
+        // Other successes promise less than that it is done.
+        if answer.status != 200 {
+            return Err(refused());
+        }
         let answers = if self.is_batch {
-            let batch: Batch = serde_json::from_slice(text).map_err(refused)?;
+            let batch: Batch = serde_json::from_slice(text).map_err(|_| refused())?;
             let replies = batch.result.replies.into_iter();
             replies.map(|reply| reply.publish).collect()
         } else {
-            let single: Single = serde_json::from_slice(text).map_err(refused)?;
+            let single: Single = serde_json::from_slice(text).map_err(|_| refused())?;
             vec![single.result]
         };
         if answers.len() as u64 != self.ledger.unanswered() {
@@ -140,7 +142,7 @@ impl Link for HttpLink {
                 self.ledger.unanswered()
             )));
         }
-        self.connection.used(end);
+        self.connection.used(answer.body.end);
         for (number, published) in (first..).zip(&answers) {
             self.answered(number, published)?;
         }
@@ -152,13 +154,7 @@ impl Link for HttpLink {
     }
 
     fn finish(self) -> Part {
-        let rooms = self.rooms.iter().enumerate();
-        Part {
-            rooms: rooms
-                .map(|(index, (place, _))| (*place, self.ledger.sent_to(index)))
-                .collect(),
-            members_reached: self.members_reached,
-        }
+        Part::of(&self.rooms, &self.ledger, self.members_reached)
     }
 }
 
@@ -192,56 +188,21 @@ fn write_request<'r>(
         body.push_str("]}");
     }
     let method = if is_batch { "batch" } else { "publish" };
-    let head = format!(
-        "POST /api/{method} HTTP/1.1\r\nHost: {}\r\nX-API-Key: {}\r\nContent-Type: application/json\r\n\
-         Content-Length: {}\r\n\r\n",
-        plan.target,
-        plan.key,
-        body.len()
+    let headers = format!(
+        "X-API-Key: {}\r\nContent-Type: application/json\r\n",
+        plan.key
     );
     let start = script.bytes.len();
-    script.bytes.extend_from_slice(head.as_bytes());
-    let body_at = script.bytes.len();
-    script.bytes.extend_from_slice(body.as_bytes());
+    let path = format!("/api/{method}");
+    http::write_post(&mut script.bytes, &path, &headers, body.as_bytes());
     let end = script.bytes.len();
+    let body_at = end - body.len();
     script.lines.extend(payloads.into_iter().map(|at| Line {
         start,
         end,
         payload_at: body_at + at,
         payload_bytes: data.len(),
     }));
-}
-
-/// Where the body of the first answer is and where that ends, once all of it has come.
-fn body(bytes: &[u8]) -> Result<Option<(std::ops::Range<usize>, usize)>, IngestError> {
-    let Some(head_bytes) = bytes.windows(4).position(|end| end == b"\r\n\r\n") else {
-        if bytes.len() > HEAD_BYTES_MAX {
-            return Err(IngestError::Protocol("a head without an end".to_owned()));
-        }
-        return Ok(None);
-    };
-    let malformed = || {
-        let head = &bytes[..head_bytes];
-        IngestError::Protocol(String::from_utf8_lossy(head).into_owned())
-    };
-    let head = std::str::from_utf8(&bytes[..head_bytes]).map_err(|_| malformed())?;
-    let mut lines = head.split("\r\n");
-    let status = lines.next().unwrap_or_default();
-    // The control API gives every answer its length.
-    let length: usize = lines
-        .filter_map(|line| line.split_once(':'))
-        .find(|(name, _)| name.eq_ignore_ascii_case("content-length"))
-        .and_then(|(_, value)| value.trim().parse().ok())
-        .ok_or_else(malformed)?;
-    let start = head_bytes + 4;
-    let Some(end) = start.checked_add(length).filter(|end| *end <= bytes.len()) else {
-        return Ok(None);
-    };
-    if !status.starts_with("HTTP/1.1 200") {
-        let why = String::from_utf8_lossy(&bytes[start..end]);
-        return Err(IngestError::Refused(format!("{status}: {why}")));
-    }
-    Ok(Some((start..end, end)))
 }
 
 const fn gcd(a: usize, b: usize) -> usize {
@@ -285,17 +246,5 @@ mod tests {
         let expected = r#"{"parallel":true,"commands":[{"publish":{"channel":"a","data":{"t":1001}}},{"publish":{"channel":"b","data":{"t":1007}}}]}"#;
         assert_eq!(body, expected);
         assert!(text(&batch).contains(&format!("Content-Length: {}\r\n", expected.len())));
-    }
-
-    #[test]
-    fn an_answer_is_taken_when_all_of_it_has_come() {
-        let answer = b"HTTP/1.1 200 OK\r\ncontent-type: x\r\nContent-Length: 2\r\n\r\n{}HTTP";
-        for bytes in 0..answer.len() - 4 {
-            assert!(matches!(body(&answer[..bytes]), Ok(None)), "{bytes}");
-        }
-        let end = answer.len() - 4;
-        assert_eq!(body(answer).expect("an answer"), Some((end - 2..end, end)));
-        let refused = body(b"HTTP/1.1 503 Busy\r\ncontent-length: 2\r\n\r\nno");
-        assert!(matches!(refused, Err(IngestError::Refused(why)) if why.contains("503")));
     }
 }

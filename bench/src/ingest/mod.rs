@@ -25,6 +25,7 @@ use thiserror::Error;
 
 pub use account::Misplaced;
 
+use account::Ledger;
 use http::HttpLink;
 use native::NativeLink;
 
@@ -116,6 +117,15 @@ pub enum IngestError {
     Plan(&'static str),
 }
 
+impl From<crate::http::Failed> for IngestError {
+    fn from(failed: crate::http::Failed) -> Self {
+        match failed {
+            crate::http::Failed::Refused(why) => Self::Refused(why),
+            crate::http::Failed::Malformed(text) => Self::Protocol(text),
+        }
+    }
+}
+
 /// What was published, all of it answered exactly once and in its place.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Account {
@@ -150,6 +160,19 @@ struct Shared {
 struct Part {
     rooms: Vec<(usize, u64)>,
     members_reached: u64,
+}
+
+impl Part {
+    /// Of a link to these rooms, each with its place in the plan.
+    fn of(rooms: &[(usize, Arc<str>)], ledger: &Ledger, members_reached: u64) -> Self {
+        let rooms = rooms.iter().enumerate();
+        Self {
+            rooms: rooms
+                .map(|(index, (place, _))| (*place, ledger.sent_to(index)))
+                .collect(),
+            members_reached,
+        }
+    }
 }
 
 /// One connection that publishes.

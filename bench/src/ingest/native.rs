@@ -133,13 +133,7 @@ impl Link for NativeLink {
     }
 
     fn finish(self) -> Part {
-        let rooms = self.rooms.iter().enumerate();
-        Part {
-            rooms: rooms
-                .map(|(index, (place, _))| (*place, self.ledger.sent_to(index)))
-                .collect(),
-            members_reached: self.members_reached,
-        }
+        Part::of(&self.rooms, &self.ledger, self.members_reached)
     }
 }
 

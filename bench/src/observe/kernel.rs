@@ -86,42 +86,31 @@ impl KernelMemory {
     /// The growth since a moment before, negative where memory was given back. Of the caches, those that changed.
     #[must_use]
     pub fn since(&self, before: &Self) -> Self {
-        let mut growth = self.combined(before, |now, then| now - then);
-        growth.caches = union(&self.caches, &before.caches)
-            .map(|(name, now, then)| {
-                let cache = Cache {
-                    objects: now.objects - then.objects,
-                    bytes: now.bytes - then.bytes,
-                };
-                (name.clone(), cache)
-            })
-            .filter(|(_, cache)| *cache != Cache::default())
-            .collect();
-        growth
-    }
-
-    /// Each figure divided by a number of connections, to the nearest whole. Zero connections count as one.
-    #[must_use]
-    pub fn per_connection(&self, connections: u64) -> Self {
-        let n = i64::try_from(connections.max(1)).unwrap_or(i64::MAX);
-        let share = |value: i64| {
-            let half = if value < 0 { -n / 2 } else { n / 2 };
-            value.saturating_add(half) / n
-        };
-        let mut each = self.combined(&Self::default(), |value, _| share(value));
-        each.caches = self
-            .caches
-            .iter()
-            .map(|(name, cache)| {
-                let cache = Cache {
-                    objects: share(cache.objects),
-                    bytes: share(cache.bytes),
-                };
-                (name.clone(), cache)
-            })
-            .filter(|(_, cache)| *cache != Cache::default())
-            .collect();
-        each
+        let caches = union(&self.caches, &before.caches).map(|(name, now, then)| {
+            let cache = Cache {
+                objects: now.objects - then.objects,
+                bytes: now.bytes - then.bytes,
+            };
+            (name.clone(), cache)
+        });
+        Self {
+            slab_bytes: self.slab_bytes - before.slab_bytes,
+            slab_unreclaimable_bytes: self.slab_unreclaimable_bytes
+                - before.slab_unreclaimable_bytes,
+            page_tables_bytes: self.page_tables_bytes - before.page_tables_bytes,
+            percpu_bytes: self.percpu_bytes - before.percpu_bytes,
+            vmalloc_bytes: self.vmalloc_bytes - before.vmalloc_bytes,
+            kernel_stack_bytes: self.kernel_stack_bytes - before.kernel_stack_bytes,
+            other_bytes: self.other_bytes - before.other_bytes,
+            tcp_charged_bytes: self.tcp_charged_bytes - before.tcp_charged_bytes,
+            tcp_in_use: self.tcp_in_use - before.tcp_in_use,
+            tcp_allocated: self.tcp_allocated - before.tcp_allocated,
+            tcp_orphan: self.tcp_orphan - before.tcp_orphan,
+            tcp_time_wait: self.tcp_time_wait - before.tcp_time_wait,
+            caches: caches
+                .filter(|(_, cache)| *cache != Cache::default())
+                .collect(),
+        }
     }
 
     /// All memory of the kernel that is not its own code and data, and not the page cache.
@@ -132,41 +121,6 @@ impl KernelMemory {
             + self.percpu_bytes
             + self.vmalloc_bytes
             + self.other_bytes
-    }
-
-    /// The caches with the most bytes, largest first.
-    #[must_use]
-    pub fn largest_caches(&self, count: usize) -> Vec<(&str, Cache)> {
-        let mut caches: Vec<_> = self
-            .caches
-            .iter()
-            .map(|(name, cache)| (name.as_str(), *cache))
-            .collect();
-        caches.sort_by_key(|(_, cache)| std::cmp::Reverse(cache.bytes));
-        caches.truncate(count);
-        caches
-    }
-
-    /// Every figure but the caches, from those of two.
-    fn combined(&self, other: &Self, with: impl Fn(i64, i64) -> i64) -> Self {
-        Self {
-            slab_bytes: with(self.slab_bytes, other.slab_bytes),
-            slab_unreclaimable_bytes: with(
-                self.slab_unreclaimable_bytes,
-                other.slab_unreclaimable_bytes,
-            ),
-            page_tables_bytes: with(self.page_tables_bytes, other.page_tables_bytes),
-            percpu_bytes: with(self.percpu_bytes, other.percpu_bytes),
-            vmalloc_bytes: with(self.vmalloc_bytes, other.vmalloc_bytes),
-            kernel_stack_bytes: with(self.kernel_stack_bytes, other.kernel_stack_bytes),
-            other_bytes: with(self.other_bytes, other.other_bytes),
-            tcp_charged_bytes: with(self.tcp_charged_bytes, other.tcp_charged_bytes),
-            tcp_in_use: with(self.tcp_in_use, other.tcp_in_use),
-            tcp_allocated: with(self.tcp_allocated, other.tcp_allocated),
-            tcp_orphan: with(self.tcp_orphan, other.tcp_orphan),
-            tcp_time_wait: with(self.tcp_time_wait, other.tcp_time_wait),
-            caches: BTreeMap::new(),
-        }
     }
 
     fn parse_meminfo(text: &str) -> Option<Self> {
@@ -314,18 +268,17 @@ dentry            167454 167454    192   21    1 : tunables    0    0    0 : sla
     #[test]
     fn caches_are_their_pages_and_empty_ones_are_left_out() {
         let memory = sample();
-        let largest = memory.largest_caches(2);
-        assert_eq!(largest[0].0, "dentry");
         let tcp = Cache {
             objects: 105,
             bytes: 12 * 8 * 4096,
         };
-        assert_eq!(largest[1], ("TCP", tcp));
+        assert_eq!(memory.caches["TCP"], tcp);
+        assert_eq!(memory.caches["dentry"].bytes, 7_974 * 4096);
         assert_eq!(memory.caches.len(), 2);
     }
 
     #[test]
-    fn growth_has_a_sign_and_is_shared_to_the_nearest() {
+    fn growth_has_a_sign() {
         let before = sample();
         let mut after = before.clone();
         after.slab_bytes += 2_999_600;
@@ -340,11 +293,6 @@ dentry            167454 167454    192   21    1 : tunables    0    0    0 : sla
         assert_eq!(growth.caches["dentry"].objects, -167_454);
         assert_eq!(growth.caches["TCP"].objects, 2_000);
         assert_eq!(growth.total_bytes(), 2_998_000);
-
-        let each = growth.per_connection(1_000);
-        assert_eq!((each.slab_bytes, each.page_tables_bytes), (3_000, -2));
-        assert_eq!(each.caches["TCP"].objects, 2);
-        assert_eq!(growth.per_connection(0).slab_bytes, growth.slab_bytes);
         assert_eq!(before.since(&before), KernelMemory::default());
     }
 

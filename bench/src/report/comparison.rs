@@ -8,7 +8,8 @@ use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
-use super::{SCHEMA, rfc3339_utc};
+use super::SCHEMA;
+use super::measurement::rfc3339_utc;
 use crate::observe::Machine;
 
 /// The result of a comparison.
@@ -59,7 +60,7 @@ pub struct Row {
     pub ratio_coalesced: Option<Spread>,
     /// Growth of the bytes that the server filled itself, over the connections.
     pub user_bytes_per_connection: Option<Spread>,
-    /// Deliveries lost, duplicated or out of order, in all rounds. Figures with any are not comparable.
+    /// Deliveries lost, duplicated, out of order or wrong, in all rounds. Figures with any are not comparable.
     pub faults: Option<u64>,
 }
 

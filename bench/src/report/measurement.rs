@@ -78,9 +78,9 @@ pub struct Measurement {
     pub cpu_ns_per_connection_s: Option<f64>,
     /// The same sends without an engine, in the same run.
     pub floor: Floor,
-    /// `cpu_ns_per_write` over `floor.cpu_ns_per_write`.
+    /// The server's CPU time per write over that of the loop on io_uring: the median of the rounds.
     pub ratio_to_floor: Option<f64>,
-    /// `cpu_ns_per_write` over `floor.send_cpu_ns_per_write`.
+    /// The same over that of the loop of send(2).
     pub ratio_to_send: Option<f64>,
 
     /// How it went over time.
@@ -113,7 +113,7 @@ pub struct LatencyMs {
 /// The server under measurement.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Server {
-    /// `fanfare`, or that of a peer; none where no server ran.
+    /// `fanfare`, or that of a baseline or peer.
     pub name: Option<String>,
     /// Its version, as it says it.
     pub version: Option<String>,
@@ -172,18 +172,6 @@ impl Measurement {
             ..Self::default()
         }
     }
-
-    /// Computes the ratios from the CPU times, as far as both sides of them are known.
-    #[must_use]
-    pub fn with_ratios(mut self) -> Self {
-        let ratio = |floor: Option<f64>| {
-            let (engine, floor) = (self.cpu_ns_per_write?, floor?);
-            (floor > 0.0).then(|| engine / floor)
-        };
-        self.ratio_to_floor = ratio(self.floor.cpu_ns_per_write);
-        self.ratio_to_send = ratio(self.floor.send_cpu_ns_per_write);
-        self
-    }
 }
 
 impl LatencyMs {
@@ -227,8 +215,7 @@ fn to_ms(value: u64, unit: Duration) -> f64 {
 }
 
 /// A time as RFC 3339 writes it, in UTC and whole seconds: `2026-03-01T12:00:00Z`. Times before 1970 are 1970.
-#[must_use]
-pub fn rfc3339_utc(time: SystemTime) -> String {
+pub(super) fn rfc3339_utc(time: SystemTime) -> String {
     let seconds = time
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default()
@@ -325,22 +312,5 @@ mod tests {
             LatencyMs::default()
         );
         assert_eq!(latency_cdf(&histogram, Duration::from_nanos(1)), []);
-    }
-
-    #[test]
-    fn ratios_need_both_sides() {
-        let one = Measurement {
-            cpu_ns_per_write: Some(5_500.0),
-            floor: Floor {
-                cpu_ns_per_write: Some(5_000.0),
-                send_cpu_ns_per_write: None,
-            },
-            ..Measurement::default()
-        }
-        .with_ratios();
-        assert_eq!((one.ratio_to_floor, one.ratio_to_send), (Some(1.1), None));
-        let mut zero = one;
-        zero.floor.cpu_ns_per_write = Some(0.0);
-        assert_eq!(zero.with_ratios().ratio_to_floor, None);
     }
 }

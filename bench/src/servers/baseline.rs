@@ -1,7 +1,7 @@
-//! The baselines, and whatever else has their command line and their way of publishing.
+//! The baselines, and whatever else says where it is and is published to as they are.
 //!
 //! `PROGRAM [RUNTIME] --clients ADDRESS --ingest ADDRESS` prints `ready clients=ADDRESS ingest=ADDRESS`. Members open a
-//! WebSocket at `/ROOM`, and messages are payloads. On the ingest connection publications come one after the other: the
+//! WebSocket at `/ROOM`, and messages are payloads. On an ingest connection publications come one after the other: the
 //! length of the room's name and the name, the length of the payload and the payload (both lengths `u32`, little endian);
 //! what goes back is how many it has handed to all of their members (`u64`, little endian), again whenever that grows.
 
@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use super::link::Link;
-use super::pipeline::{Pipeline, Protocol};
+use super::pipeline::{Protocol, publisher};
 use super::process::Process;
 use super::programs::built;
 use super::{Contestant, Missing, PublishError, Running, Spec, StartError};
@@ -67,7 +67,7 @@ fn missing() -> Missing {
     }
 }
 
-/// Starts a program with this command line.
+/// Starts a program with the baselines' command line.
 pub(super) fn start(
     name: &str,
     program: &Path,
@@ -80,7 +80,23 @@ pub(super) fn start(
         .chain(ADDRESSES)
         .map(OsStr::new)
         .collect();
-    let mut process = Process::start(name, program, &arguments, spec)?;
+    let language = Language::WebSocket { prefix: "/" };
+    start_program(name, program, &arguments, language, spec)
+}
+
+/// Starts a program that prints `ready clients=ADDRESS ingest=ADDRESS`, takes publications as `fanfare-baseline` does, and
+/// whose members speak this.
+///
+/// # Errors
+/// When it cannot be executed, or does not say that it is ready.
+pub fn start_program(
+    name: &str,
+    program: &Path,
+    arguments: &[&OsStr],
+    language: Language,
+    spec: &Spec,
+) -> Result<Running, StartError> {
+    let mut process = Process::start(name, program, arguments, spec)?;
     let (clients, ingest) = process.wait_for_output(|text| {
         let ready = text.lines().find_map(|line| line.strip_prefix("ready "))?;
         let address = |key: &str| -> Option<SocketAddr> {
@@ -90,15 +106,9 @@ pub(super) fn start(
         };
         Some((address("clients=")?, address("ingest=")?))
     })?;
-    Ok(Running {
-        name: name.to_owned(),
-        pids: process.pids(),
-        clients,
-        language: Language::WebSocket { prefix: "/" },
-        connect: Box::new(move || Ok(Box::new(Pipeline::connect(ingest, Ingest::default())?))),
-        api: None,
-        process,
-    })
+    Ok(Running::of(process, clients, language, move || {
+        publisher(ingest, Ingest::default())
+    }))
 }
 
 /// The ingest connection.

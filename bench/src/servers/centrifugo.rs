@@ -6,11 +6,11 @@ use std::net::SocketAddr;
 use serde_json::json;
 use serde_json::value::RawValue;
 
-use super::link::Link;
-use super::pipeline::{Pipeline, Protocol};
+use super::pipeline::{Protocol, publisher};
 use super::process::{Process, free_address, write_file};
 use super::programs::{ask, in_path};
-use super::{Contestant, Missing, PublishError, Running, Spec, StartError, http};
+use super::{Contestant, Missing, PublishError, Running, Spec, StartError};
+use crate::http;
 use crate::swarm::Language;
 
 const NAME: &str = "centrifugo";
@@ -31,30 +31,17 @@ impl Contestant for Centrifugo {
 
     fn start(&self, spec: &Spec) -> Result<Running, StartError> {
         let program = in_path(NAME).ok_or_else(missing)?;
-        let clients = free_address().map_err(|source| StartError::Start {
-            name: NAME.to_owned(),
-            source,
-        })?;
+        let clients = free_address(NAME)?;
         let key = format!("{:032x}", fastrand::u128(..));
         let text = configuration(clients, &key);
         let file = write_file(NAME, spec, "centrifugo.json", &text)?;
         let arguments = [OsStr::new("--config"), file.as_os_str()];
         let mut process = Process::start(NAME, &program, &arguments, spec)?;
         process.wait_for_listener(clients)?;
-        Ok(Running {
-            name: NAME.to_owned(),
-            pids: process.pids(),
-            clients,
-            language: Language::CentrifugeJson,
-            connect: Box::new(move || {
-                Ok(Box::new(Pipeline::connect(
-                    clients,
-                    Batches { key: key.clone() },
-                )?))
-            }),
-            api: None,
-            process,
-        })
+        let language = Language::CentrifugeJson;
+        Ok(Running::of(process, clients, language, move || {
+            publisher(clients, Batches { key: key.clone() })
+        }))
     }
 }
 
@@ -93,10 +80,6 @@ impl Protocol for Batches {
     // Of some 10 KB each at most.
     const UNANSWERED_MAX: u64 = 1;
 
-    fn greet(&mut self, _: &mut Link) -> Result<(), PublishError> {
-        Ok(())
-    }
-
     fn write(
         &mut self,
         out: &mut Vec<u8>,
@@ -127,10 +110,10 @@ impl Protocol for Batches {
             return Ok(None);
         };
         // The status is 200 whatever comes of it.
-        let said = String::from_utf8_lossy(answer.body);
+        let said = String::from_utf8_lossy(&bytes[answer.body.clone()]);
         if said.contains("\"error\"") {
             return Err(PublishError::Refused(said.into_owned()));
         }
-        Ok(Some((1, answer.bytes)))
+        Ok(Some((1, answer.body.end)))
     }
 }

@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use fanfare_wire::native::{self, ServerFrame};
 
 use super::link::Link;
-use super::pipeline::{Pipeline, Protocol};
+use super::pipeline::{Protocol, publisher};
 use super::process::{Process, write_file};
 use super::programs::{ask, built};
 use super::{Api, Contestant, Missing, PublishError, Publisher, Running, Spec, StartError};
@@ -116,17 +116,12 @@ impl Contestant for Fanfare {
             let clients = between(text, "ws://", "/connection/websocket")?;
             Some((clients, between(text, "http://", "/api/")?))
         })?;
+        let api = Api { address: api, key };
         Ok(Running {
-            name: self.name.to_owned(),
-            pids: process.pids(),
-            clients,
-            language: self.language,
-            connect: Box::new({
-                let key = key.clone();
-                move || fanfare_publisher(clients, &key)
-            }),
-            api: Some(Api { address: api, key }),
-            process,
+            api: Some(api.clone()),
+            ..Running::of(process, clients, self.language, move || {
+                fanfare_publisher(clients, &api.key)
+            })
         })
     }
 }
@@ -154,7 +149,7 @@ pub fn fanfare_publisher(
     key: &str,
 ) -> Result<Box<dyn Publisher>, PublishError> {
     let key = key.to_owned();
-    Ok(Box::new(Pipeline::connect(address, Native { key })?))
+    publisher(address, Native { key })
 }
 
 /// A service on a native connection, which an API key opens.

@@ -18,7 +18,6 @@
 mod baseline;
 mod centrifugo;
 mod fanfare;
-mod http;
 mod link;
 mod mosquitto;
 mod nats;
@@ -37,9 +36,11 @@ use std::time::Duration;
 
 use thiserror::Error;
 
+use crate::http;
 use crate::swarm::Language;
 use process::Process;
 
+pub use baseline::start_program;
 pub use fanfare::{Fanfare, fanfare_publisher};
 
 /// What a contestant is asked for.
@@ -129,6 +130,24 @@ pub struct Running {
 }
 
 impl Running {
+    /// A server that is ready, with a way to make publishers.
+    fn of(
+        process: Process,
+        clients: SocketAddr,
+        language: Language,
+        connect: impl Fn() -> Result<Box<dyn Publisher>, PublishError> + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            name: process.name.clone(),
+            pids: process.pids(),
+            clients,
+            language,
+            api: None,
+            connect: Box::new(connect),
+            process,
+        }
+    }
+
     /// A new connection that publishes into its rooms.
     ///
     /// # Errors
@@ -199,6 +218,16 @@ pub struct Missing {
     pub remedy: String,
 }
 
+impl Missing {
+    /// What these packages of Debian bring.
+    fn debian(what: &str, packages: &str) -> Self {
+        Self {
+            what: what.to_owned(),
+            remedy: format!("apt-get install {packages}"),
+        }
+    }
+}
+
 /// Why a server does not run.
 #[derive(Debug, Error)]
 pub enum StartError {
@@ -250,4 +279,13 @@ pub enum PublishError {
     /// The server's answer cannot be understood.
     #[error("not an answer to a publication: {0}")]
     Protocol(String),
+}
+
+impl From<http::Failed> for PublishError {
+    fn from(failed: http::Failed) -> Self {
+        match failed {
+            http::Failed::Refused(why) => Self::Refused(why),
+            http::Failed::Malformed(text) => Self::Protocol(text),
+        }
+    }
 }

@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::net::SocketAddr;
 
 use super::link::Link;
-use super::pipeline::{Pipeline, Protocol};
+use super::pipeline::{Protocol, publisher};
 use super::process::{Process, free_address, write_file};
 use super::programs::{ask, in_path};
 use super::{Contestant, Missing, PublishError, Running, Spec, StartError};
@@ -29,31 +29,19 @@ impl Contestant for NatsServer {
 
     fn start(&self, spec: &Spec) -> Result<Running, StartError> {
         let program = in_path(NAME).ok_or_else(missing)?;
-        let clients = free_address().map_err(|source| StartError::Start {
-            name: NAME.to_owned(),
-            source,
-        })?;
+        let clients = free_address(NAME)?;
         let file = write_file(NAME, spec, "nats.conf", &configuration(spec, clients))?;
         let arguments = [OsStr::new("--config"), file.as_os_str()];
         let mut process = Process::start(NAME, &program, &arguments, spec)?;
         process.wait_for_listener(clients)?;
-        Ok(Running {
-            name: NAME.to_owned(),
-            pids: process.pids(),
-            clients,
-            language: Language::Nats,
-            connect: Box::new(move || Ok(Box::new(Pipeline::connect(clients, Lines)?))),
-            api: None,
-            process,
-        })
+        Ok(Running::of(process, clients, Language::Nats, move || {
+            publisher(clients, Lines)
+        }))
     }
 }
 
 fn missing() -> Missing {
-    Missing {
-        what: NAME.to_owned(),
-        remedy: format!("apt-get install {NAME}"),
-    }
+    Missing::debian(NAME, NAME)
 }
 
 /// The runtime of Go takes as many threads as it may use cores, so there is nothing to set for that.

@@ -4,11 +4,11 @@ use std::ffi::OsStr;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use super::link::Link;
-use super::pipeline::{Pipeline, Protocol};
+use super::pipeline::{Protocol, publisher};
 use super::process::{Process, free_address, write_file};
 use super::programs::{ask, in_path};
-use super::{Contestant, Missing, PublishError, Running, Spec, StartError, http};
+use super::{Contestant, Missing, PublishError, Running, Spec, StartError};
+use crate::http;
 use crate::swarm::Language;
 
 const NAME: &str = "nchan";
@@ -58,10 +58,7 @@ impl Contestant for Nchan {
 
     fn start(&self, spec: &Spec) -> Result<Running, StartError> {
         let (nginx, module) = parts()?;
-        let clients = free_address().map_err(|source| StartError::Start {
-            name: NAME.to_owned(),
-            source,
-        })?;
+        let clients = free_address(NAME)?;
         let text = configuration(spec, &module, clients);
         let file = write_file(NAME, spec, "nginx.conf", &text)?;
         let prefix = spec.directory.join("");
@@ -76,15 +73,10 @@ impl Contestant for Nchan {
         ];
         let mut process = Process::start(NAME, &nginx, &arguments, spec)?;
         process.wait_for_listener(clients)?;
-        Ok(Running {
-            name: NAME.to_owned(),
-            pids: process.pids(),
-            clients,
-            language: Language::WebSocket { prefix: "/sub/" },
-            connect: Box::new(move || Ok(Box::new(Pipeline::connect(clients, Http)?))),
-            api: None,
-            process,
-        })
+        let language = Language::WebSocket { prefix: "/sub/" };
+        Ok(Running::of(process, clients, language, move || {
+            publisher(clients, Http)
+        }))
     }
 }
 
@@ -100,10 +92,7 @@ fn parts() -> Result<(PathBuf, PathBuf), Missing> {
 }
 
 fn missing() -> Missing {
-    Missing {
-        what: "nginx with nchan".to_owned(),
-        remedy: format!("apt-get install nginx {PACKAGE}"),
-    }
+    Missing::debian("nginx with nchan", &format!("nginx {PACKAGE}"))
 }
 
 fn configuration(spec: &Spec, module: &Path, clients: SocketAddr) -> String {
@@ -179,10 +168,6 @@ impl Protocol for Http {
     // Of some 300 bytes each.
     const UNANSWERED_MAX: u64 = 64;
 
-    fn greet(&mut self, _: &mut Link) -> Result<(), PublishError> {
-        Ok(())
-    }
-
     fn write(
         &mut self,
         out: &mut Vec<u8>,
@@ -201,6 +186,6 @@ impl Protocol for Http {
         bytes: &[u8],
         _: &mut Vec<u8>,
     ) -> Result<Option<(u64, usize)>, PublishError> {
-        Ok(http::answer(bytes)?.map(|answer| (1, answer.bytes)))
+        Ok(http::answer(bytes)?.map(|answer| (1, answer.body.end)))
     }
 }

@@ -15,7 +15,9 @@ pub(super) trait Protocol: Send + 'static {
     const UNANSWERED_MAX: u64;
 
     /// Makes a connection ready to publish.
-    fn greet(&mut self, link: &mut Link) -> Result<(), PublishError>;
+    fn greet(&mut self, _link: &mut Link) -> Result<(), PublishError> {
+        Ok(())
+    }
 
     /// Appends publications; returns how many answers there will be.
     fn write(
@@ -40,9 +42,16 @@ pub(super) trait Protocol: Send + 'static {
     ) -> Result<Option<(u64, usize)>, PublishError>;
 }
 
-/// A publisher.
+/// A publisher on a connection of its own to this address.
+pub(super) fn publisher(
+    address: SocketAddr,
+    protocol: impl Protocol,
+) -> Result<Box<dyn Publisher>, PublishError> {
+    Ok(Box::new(Pipeline::connect(address, protocol)?))
+}
+
 #[derive(Debug)]
-pub(super) struct Pipeline<P> {
+struct Pipeline<P> {
     protocol: P,
     address: SocketAddr,
     link: Link,
@@ -53,7 +62,7 @@ pub(super) struct Pipeline<P> {
 }
 
 impl<P: Protocol> Pipeline<P> {
-    pub(super) fn connect(address: SocketAddr, mut protocol: P) -> Result<Self, PublishError> {
+    fn connect(address: SocketAddr, mut protocol: P) -> Result<Self, PublishError> {
         let mut link = Link::connect(address)?;
         protocol.greet(&mut link)?;
         Ok(Self {

@@ -2,8 +2,7 @@
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
-use std::io;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
@@ -29,7 +28,7 @@ const LOG_LINES: usize = 20;
 /// A running server.
 #[derive(Debug)]
 pub(super) struct Process {
-    name: String,
+    pub(super) name: String,
     child: Child,
     log: PathBuf,
 }
@@ -154,10 +153,7 @@ impl Process {
 }
 
 fn util_linux(name: &str) -> Result<PathBuf, Missing> {
-    in_path(name).ok_or_else(|| Missing {
-        what: name.to_owned(),
-        remedy: "apt-get install util-linux".to_owned(),
-    })
+    in_path(name).ok_or_else(|| Missing::debian(name, "util-linux"))
 }
 
 impl Drop for Process {
@@ -238,8 +234,13 @@ fn signal(name: &str, pid: u32) {
 }
 
 /// An address of loopback that is free now, for servers that do not tell which one they took.
-pub(super) fn free_address() -> io::Result<SocketAddr> {
-    TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0))?.local_addr()
+pub(super) fn free_address(name: &str) -> Result<SocketAddr, StartError> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
+    let address = listener.and_then(|listener| listener.local_addr());
+    address.map_err(|source| StartError::Start {
+        name: name.to_owned(),
+        source,
+    })
 }
 
 /// Writes a configuration into the spec's folder.

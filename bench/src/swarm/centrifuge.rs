@@ -226,6 +226,7 @@ fn event(reply: &Reply<'_>) -> Option<Event<'static>> {
 mod tests {
     use fanfare_wire::ws;
 
+    use super::super::dialect::hear;
     use super::*;
 
     fn events(stream: &[u8], step: usize) -> Vec<String> {
@@ -237,13 +238,9 @@ mod tests {
         let mut parsed = Parsed::default();
         // Twice: the second time the publications are known.
         for _ in 0..2 {
-            for piece in stream.to_vec().chunks_mut(step) {
-                member
-                    .feed(&mut parsed, piece, &mut Vec::new(), &mut |event| {
-                        events.push(format!("{event:?}"));
-                    })
-                    .expect("the protocol");
-            }
+            let (heard, result) = hear(&mut member, &mut parsed, stream, step, &mut Vec::new());
+            assert_eq!(result, Ok(()));
+            events.extend(heard);
         }
         events
     }

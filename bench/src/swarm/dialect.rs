@@ -88,6 +88,24 @@ pub enum Event<'a> {
     },
 }
 
+/// What a connection is told when a stream comes in pieces of so many bytes, up to the first that is not of the protocol.
+#[cfg(test)]
+pub(super) fn hear<D: Dialect>(
+    connection: &mut D,
+    shared: &mut D::Shared,
+    stream: &[u8],
+    step: usize,
+    out: &mut Vec<u8>,
+) -> (Vec<String>, Result<(), ProtocolError>) {
+    let mut events = Vec::new();
+    let result = stream.to_vec().chunks_mut(step).try_for_each(|piece| {
+        connection.feed(shared, piece, out, &mut |event| {
+            events.push(format!("{event:?}"));
+        })
+    });
+    (events, result)
+}
+
 /// Why what a server sent cannot be understood.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum ProtocolError {

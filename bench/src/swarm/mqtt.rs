@@ -150,20 +150,14 @@ fn event<'a>(packet: &Packet<'a>) -> Result<Option<Event<'a>>, &'static str> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::dialect::hear;
     use super::*;
 
     fn feed(stream: &[u8], step: usize) -> (Vec<String>, Result<(), ProtocolError>) {
-        let (mut events, mut member) = (Vec::new(), Mqtt::default());
-        for piece in stream.to_vec().chunks_mut(step) {
-            let result = member.feed(&mut (), piece, &mut Vec::new(), &mut |event| {
-                events.push(format!("{event:?}"));
-            });
-            if result.is_err() {
-                return (events, result);
-            }
-        }
-        assert!(member.partial.is_empty());
-        (events, Ok(()))
+        let mut member = Mqtt::default();
+        let (events, result) = hear(&mut member, &mut (), stream, step, &mut Vec::new());
+        assert!(member.partial.is_empty() || result.is_err());
+        (events, result)
     }
 
     fn publish(stream: &mut Vec<u8>, first: u8, data: &[u8]) {

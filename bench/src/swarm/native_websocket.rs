@@ -136,6 +136,7 @@ fn write_message(out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
 mod tests {
     use fanfare_wire::ws;
 
+    use super::super::dialect::hear;
     use super::*;
 
     fn opened() -> NativeWebSocket {
@@ -174,16 +175,14 @@ mod tests {
         .map(|event| format!("{event:?}"));
         for stream in [together, apart] {
             for step in 1..=stream.len() {
-                let (mut member, mut template) = (opened(), Template::default());
-                let mut events = Vec::new();
-                for piece in stream.clone().chunks_mut(step) {
-                    member
-                        .feed(&mut template, piece, &mut Vec::new(), &mut |event| {
-                            events.push(format!("{event:?}"));
-                        })
-                        .expect("the protocol");
-                }
-                assert_eq!(events, expected, "by {step}");
+                let mut template = Template::default();
+                let (events, result) =
+                    hear(&mut opened(), &mut template, &stream, step, &mut Vec::new());
+                assert_eq!(
+                    (events.as_slice(), result),
+                    (&expected[..], Ok(())),
+                    "by {step}"
+                );
             }
         }
     }

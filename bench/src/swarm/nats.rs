@@ -140,20 +140,14 @@ fn not_nats(bytes: &[u8]) -> ProtocolError {
 
 #[cfg(test)]
 mod tests {
+    use super::super::dialect::hear;
     use super::*;
 
     fn feed(stream: &[u8], step: usize) -> (Vec<String>, Result<(), ProtocolError>) {
-        let (mut events, mut member) = (Vec::new(), Nats::default());
-        for piece in stream.to_vec().chunks_mut(step) {
-            let result = member.feed(&mut (), piece, &mut Vec::new(), &mut |event| {
-                events.push(format!("{event:?}"));
-            });
-            if result.is_err() {
-                return (events, result);
-            }
-        }
-        assert!(member.partial.is_empty());
-        (events, Ok(()))
+        let mut member = Nats::default();
+        let (events, result) = hear(&mut member, &mut (), stream, step, &mut Vec::new());
+        assert!(member.partial.is_empty() || result.is_err());
+        (events, result)
     }
 
     #[test]

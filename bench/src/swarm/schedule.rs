@@ -53,7 +53,7 @@ impl Schedule {
     pub fn due_by_now(&self) -> u64 {
         match self.began_ns.load(Ordering::Acquire) {
             0 => 0,
-            began => ((self.now_ns() - began) as f64 / self.interval_ns) as u64 + 1,
+            began => (((self.now_ns() - began) as f64 / self.interval_ns) as u64).saturating_add(1),
         }
     }
 
@@ -96,7 +96,10 @@ impl Schedule {
         reason = "not negative; hours of nanoseconds are exact in a float"
     )]
     fn due_ns(&self, index: u64) -> u64 {
-        self.began_ns.load(Ordering::Relaxed) + (index as f64 * self.interval_ns) as u64
+        let after_ns = (index as f64 * self.interval_ns) as u64;
+        self.began_ns
+            .load(Ordering::Relaxed)
+            .saturating_add(after_ns)
     }
 }
 

@@ -59,6 +59,7 @@ fn payload(data: &[u8]) -> Event<'_> {
 mod tests {
     use fanfare_wire::ws::{self, Opcode, Role, handshake};
 
+    use super::super::dialect::hear;
     use super::*;
 
     /// The bytes of a server for the client that sent these, and the key's place taken from them.
@@ -99,18 +100,16 @@ mod tests {
         .map(|event| format!("{event:?}"));
         // Every step through the head and the small frames; after that, steps through the long one.
         for step in (1..=250).chain([1_000, 65_536, 70_000, 80_000]) {
-            let (mut out, mut events) = (Vec::new(), Vec::new());
+            let mut out = Vec::new();
             let mut member = WebSocket::open(&mut out, language, &identity);
-            let mut stream = answer(&out);
+            let stream = answer(&out);
             out.clear();
-            for piece in stream.chunks_mut(step) {
-                member
-                    .feed(&mut (), piece, &mut out, &mut |event| {
-                        events.push(format!("{event:?}"));
-                    })
-                    .expect("the protocol");
-            }
-            assert_eq!(events, expected, "by {step}");
+            let (events, result) = hear(&mut member, &mut (), &stream, step, &mut out);
+            assert_eq!(
+                (events.as_slice(), result),
+                (&expected[..], Ok(())),
+                "by {step}"
+            );
             let mut server = ws::Decoder::new(Role::Server);
             let limits = ws::Limits {
                 message_bytes_max: 125,
