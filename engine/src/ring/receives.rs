@@ -27,16 +27,23 @@ struct Receive {
     /// Kind and generation of its token.
     name: u32,
     slot: Slot,
-    /// Its poll is in the kernel.
-    is_polled: bool,
-    /// A receive for what the poll told of is.
+    poll: Poll,
+    /// A receive for what the poll told of is in the kernel.
     is_receiving: bool,
     /// When that has brought something, another one is to look for what follows.
     is_over: bool,
-    /// The poll's cancellation is in the kernel.
-    is_cancelled: bool,
     /// What it ends with, as soon as nothing of it is in the kernel.
     end: Option<i32>,
+}
+
+/// How a receive's poll stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Poll {
+    /// In the kernel.
+    Armed,
+    /// In the kernel, and its cancellation too.
+    Cancelled,
+    Gone,
 }
 
 /// What follows from a completion.
@@ -70,10 +77,9 @@ impl Receives {
         self.0[at] = Some(Receive {
             name: token.name(),
             slot,
-            is_polled: true,
+            poll: Poll::Armed,
             is_receiving: false,
             is_over: false,
-            is_cancelled: false,
             end: None,
         });
         poll_readable(slot, token.of_poll())
@@ -98,14 +104,18 @@ impl Receives {
     pub(super) fn all_cancelled(&mut self) {
         for receive in self.0.iter_mut().flatten() {
             receive.end.get_or_insert(-libc::ECANCELED);
-            receive.is_cancelled = true;
+            if receive.poll == Poll::Armed {
+                receive.poll = Poll::Cancelled;
+            }
         }
     }
 
     /// Its poll has completed.
     pub(super) fn polled(&mut self, token: Token, result: i32, more: bool) -> Next {
         self.step(token, |receive| {
-            receive.is_polled = more;
+            if !more {
+                receive.poll = Poll::Gone;
+            }
             if result < 0 {
                 receive.end.get_or_insert(result);
             } else {
@@ -131,7 +141,7 @@ impl Receives {
             }
             // A poll that is to be armed again finds out by itself.
             let is_over = std::mem::take(&mut receive.is_over) && result > 0;
-            receive.is_polled && (holds_more || is_over || result == -libc::EINTR)
+            receive.poll == Poll::Armed && (holds_more || is_over || result == -libc::EINTR)
         })
         .unwrap_or(Next::Nothing)
     }
@@ -144,26 +154,26 @@ impl Receives {
             .as_mut()
             .filter(|receive| receive.name == token.name())?;
         let is_readable = happened(receive);
-        let (poll, slot) = (token.of_poll(), receive.slot);
-        Some(match receive.end {
+        let slot = receive.slot;
+        Some(match (receive.end, receive.poll) {
             // One receive at a time: it sees all bytes that have come by the time it is made.
-            None if is_readable && !receive.is_receiving => {
+            (None, _) if is_readable && !receive.is_receiving => {
                 receive.is_receiving = true;
                 Next::Receive(slot)
             }
-            None if !receive.is_polled && !receive.is_receiving => {
-                receive.is_polled = true;
-                Next::Submit(poll_readable(slot, poll))
+            (None, Poll::Gone) if !receive.is_receiving => {
+                receive.poll = Poll::Armed;
+                Next::Submit(poll_readable(slot, token.of_poll()))
             }
-            Some(_) if receive.is_polled && !receive.is_cancelled => {
-                receive.is_cancelled = true;
-                Next::Submit(cancel_one(poll))
+            (Some(_), Poll::Armed) => {
+                receive.poll = Poll::Cancelled;
+                Next::Submit(cancel_one(token.of_poll()))
             }
-            Some(end) if !receive.is_polled && !receive.is_receiving => {
+            (Some(end), Poll::Gone) if !receive.is_receiving => {
                 *place = None;
                 Next::End(end)
             }
-            None | Some(_) => Next::Nothing,
+            _ => Next::Nothing,
         })
     }
 }
@@ -198,6 +208,11 @@ mod tests {
             }
             Next::End(result) => format!("end {result}"),
         }
+    }
+
+    #[test]
+    fn one_takes_no_more_than_it_says() {
+        assert_eq!(size_of::<Option<Receive>>(), 20);
     }
 
     #[test]

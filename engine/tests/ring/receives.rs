@@ -1,8 +1,9 @@
 //! Buffers and endings of receives.
 
+use std::net::TcpStream;
 use std::time::Duration;
 
-use fanfare_engine::ring::{Ring, RingConfig, Slot, Token};
+use fanfare_engine::ring::{BufferLease, Ring, RingConfig, Slot, Token};
 
 use crate::support::{RECEIVE, Rig, SMALL, write};
 
@@ -11,8 +12,8 @@ const TWO_BUFFERS: RingConfig = RingConfig {
     ..SMALL
 };
 
-#[test]
-fn who_finds_no_buffer_is_heard_when_one_comes_back() {
+/// A connection that has said more while all buffers are leased.
+fn starved() -> (Rig, TcpStream, Slot, Vec<BufferLease>) {
     let mut rig = Rig::new(TWO_BUFFERS);
     rig.accept();
     let (mut client, slot) = rig.pair();
@@ -26,6 +27,12 @@ fn who_finds_no_buffer_is_heard_when_one_comes_back() {
     assert_eq!(rig.buffers_free(), 0);
     write(&mut client, b"starved");
     assert!(rig.rest().is_empty(), "nothing can be heard");
+    (rig, client, slot, leases)
+}
+
+#[test]
+fn who_finds_no_buffer_is_heard_when_one_comes_back() {
+    let (mut rig, _client, _, mut leases) = starved();
     assert!(rig.ring.stats().was_cut_short);
 
     assert!(leases.iter().all(|lease| **lease == [7; 256]));
@@ -39,18 +46,7 @@ fn who_finds_no_buffer_is_heard_when_one_comes_back() {
 
 #[test]
 fn a_receive_that_waits_for_a_buffer_can_be_cancelled() {
-    let mut rig = Rig::new(TWO_BUFFERS);
-    rig.accept();
-    let (mut client, slot) = rig.pair();
-    rig.receive(slot);
-    rig.turn();
-    let mut leases = Vec::new();
-    for _ in 0..2 {
-        write(&mut client, &[7; 256]);
-        leases.push(rig.next(RECEIVE).buffer.unwrap());
-    }
-    write(&mut client, b"starved");
-    assert!(rig.rest().is_empty());
+    let (mut rig, _client, slot, mut leases) = starved();
     rig.cancel_receive(slot);
     assert!(rig.rest().is_empty(), "it waits for a buffer to end with");
     leases.clear();
