@@ -6,7 +6,10 @@
     reason = "every test file uses a part of it"
 )]
 
-use std::io::{BufRead, BufReader, Read, Write};
+#[path = "../support/mod.rs"]
+mod support;
+
+use std::io::{BufRead, BufReader, Read};
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
@@ -14,7 +17,9 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-const FANFARE: &str = env!("CARGO_BIN_EXE_fanfare");
+use support::banner::Banner;
+use support::http::{self, Answer};
+
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A running server; killed when dropped.
@@ -25,14 +30,6 @@ pub struct Server {
     /// `host:port` of the control API.
     pub api: String,
     pub key: String,
-}
-
-/// An HTTP answer.
-#[derive(Debug)]
-pub struct Answer {
-    pub status: u16,
-    pub head: String,
-    pub body: String,
 }
 
 impl Server {
@@ -48,23 +45,18 @@ impl Server {
             .stderr(Stdio::piped())
             .spawn()
             .expect("the binary runs");
-        let mut banner = String::new();
-        let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
-        while !banner.contains("--quiet") {
-            let Some(line) = lines.next() else {
-                let mut log = String::new();
-                let _ = child.stderr.take().expect("piped").read_to_string(&mut log);
-                panic!("the server ended before its banner did:\n{log}");
-            };
-            banner.push_str(&line.expect("text"));
-            banner.push('\n');
-        }
+        let Some(banner) = Banner::read(child.stdout.take().expect("piped")) else {
+            let _ = child.kill();
+            let mut log = String::new();
+            let _ = child.stderr.take().expect("piped").read_to_string(&mut log);
+            panic!("the server has no banner:\n{log}");
+        };
         Self {
-            api: between(&banner, "http://", "/api/").to_owned(),
-            key: between(&banner, "X-API-Key: ", "'").to_owned(),
+            api: banner.control.to_string(),
+            key: between(&banner.text, "X-API-Key: ", "'").to_owned(),
             child,
             dir,
-            banner,
+            banner: banner.text,
         }
     }
 
@@ -90,7 +82,7 @@ impl Server {
     }
 
     /// `POST /api/<method>` with the key.
-    pub fn call(&self, method: &str, body: &str) -> Answer {
+    pub(crate) fn call(&self, method: &str, body: &str) -> Answer {
         self.http(
             "POST",
             &format!("/api/{method}"),
@@ -100,26 +92,15 @@ impl Server {
     }
 
     /// Any request to the control API.
-    pub fn http(&self, verb: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
-        let mut stream = self.connect();
-        let mut request = format!(
-            "{verb} {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\nContent-Length: {}\r\n",
-            self.api,
-            body.len()
-        );
-        for (name, value) in headers {
-            request.push_str(&format!("{name}: {value}\r\n"));
-        }
-        // A server that refuses the head may close before it has read the body.
-        let _ = stream.write_all(format!("{request}\r\n{body}").as_bytes());
-        let mut answer = String::new();
-        let _ = stream.read_to_string(&mut answer);
-        let (head, body) = answer.split_once("\r\n\r\n").expect("a whole answer");
-        Answer {
-            status: between(head, "HTTP/1.1 ", " ").parse().expect("a status"),
-            head: head.to_lowercase(),
-            body: body.to_owned(),
-        }
+    pub(crate) fn http(
+        &self,
+        verb: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &str,
+    ) -> Answer {
+        let api = self.api.parse().expect("an address");
+        http::request(api, verb, path, headers, body).unwrap_or_else(|error| panic!("{error}"))
     }
 
     /// A command of the same binary, in the server's directory, that finds its configuration and secrets.
@@ -219,13 +200,8 @@ impl Drop for Tail {
 
 /// The binary, with nothing of this process's environment that it would take for configuration.
 pub fn fanfare(dir: &Path) -> Command {
-    let mut command = Command::new(FANFARE);
+    let mut command = support::server::program();
     command.current_dir(dir);
-    for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("FANFARE") {
-            command.env_remove(name);
-        }
-    }
     command
 }
 

@@ -4,10 +4,12 @@ use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
-/// An answer: status and body.
+/// An answer.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
+    /// Status line and headers, in small letters.
+    pub(crate) head: String,
     pub(crate) body: String,
 }
 
@@ -29,24 +31,33 @@ pub(crate) fn request(
         head.push_str(&format!("{name}: {value}\r\n"));
     }
     head.push_str("\r\n");
-    stream.write_all(head.as_bytes())?;
-    stream.write_all(body.as_bytes())?;
-
+    // A server that refuses the head may close before it has read the body: what counts is whether it has answered.
+    let sent = stream.write_all((head + body).as_bytes());
     let mut answer = String::new();
-    stream.read_to_string(&mut answer)?;
+    let read = stream.read_to_string(&mut answer);
     parse(&answer).ok_or_else(|| {
+        let why = sent.and(read.map(drop)).err();
         io::Error::new(
             io::ErrorKind::InvalidData,
-            format!("not an answer: {answer:?}"),
+            format!("not a whole answer ({why:?}): {answer:?}"),
         )
     })
 }
 
+/// An answer that has come whole.
 fn parse(answer: &str) -> Option<Answer> {
     let (head, body) = answer.split_once("\r\n\r\n")?;
-    let status = head.strip_prefix("HTTP/1.1 ")?.get(..3)?.parse().ok()?;
+    let head = head.to_ascii_lowercase();
+    let status = head.strip_prefix("http/1.1 ")?.get(..3)?.parse().ok()?;
+    let length = head
+        .lines()
+        .find_map(|line| line.strip_prefix("content-length: "));
+    if length.is_some_and(|length| length.parse() != Ok(body.len())) {
+        return None;
+    }
     Some(Answer {
         status,
+        head,
         body: body.to_owned(),
     })
 }
