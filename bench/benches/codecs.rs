@@ -38,6 +38,7 @@ fn encode_a_publication(criterion: &mut Criterion) {
             });
         });
         let publication = Publication {
+            delta: false,
             data: Data::Json(payload.as_bytes()),
             info: None,
             offset: 17,

@@ -4,7 +4,7 @@ use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
-use fanfare_bench::observe::{CpuMeter, KernelMemory, Usage, thread_cpus};
+use fanfare_bench::observe::{CpuMeter, KernelMemory, Usage};
 
 #[test]
 fn a_process_that_computes_is_charged_for_it() {
@@ -23,10 +23,6 @@ fn a_process_that_computes_is_charged_for_it() {
     assert!(after.cpu > before.cpu, "{before:?} {after:?}");
     assert_eq!(after.threads, 1);
     assert!(after.user_bytes > 0 && after.user_bytes <= after.rss_bytes);
-
-    let threads = thread_cpus(pid).expect("it runs");
-    assert_eq!(threads.len(), 1);
-    assert_eq!((threads[0].tid, threads[0].comm.as_str()), (pid, "sh"));
 
     drop(burner);
     assert!(meter.elapsed().is_err(), "an ended process is not idle");
@@ -51,8 +47,17 @@ fn a_thread_that_ended_is_still_charged() {
     .join()
     .expect("it ends");
     let used = meter.elapsed().expect("this process").cpu;
-    // Ticks of 10 ms, and what the kernel has not brought up to date.
-    assert!(used > spent - Duration::from_millis(30), "{used:?}");
+    assert!(used >= spent, "{used:?}");
+}
+
+/// The sums in `/proc` stand still for up to a tick, and a server that worked less than that would have done nothing.
+#[test]
+fn the_clock_of_a_process_that_runs_never_stands_still() {
+    let meter = CpuMeter::start(&[std::process::id()]).expect("this process");
+    let readings: Vec<_> = (0..1_000)
+        .map(|_| meter.elapsed().expect("this process").cpu)
+        .collect();
+    assert!(readings.is_sorted_by(|earlier, later| earlier < later));
 }
 
 #[test]
@@ -130,7 +135,8 @@ impl Burner {
         let burner = Self(child.expect("a shell"));
         // It is this program still until it has become a shell.
         let end = Instant::now() + Duration::from_secs(10);
-        while thread_cpus(burner.0.id()).is_ok_and(|threads| threads[0].comm != "sh") {
+        let comm = format!("/proc/{}/comm", burner.0.id());
+        while std::fs::read_to_string(&comm).is_ok_and(|name| name.trim() != "sh") {
             assert!(Instant::now() < end, "the shell never starts");
             std::thread::yield_now();
         }

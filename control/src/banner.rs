@@ -48,17 +48,15 @@ impl Banner<'_> {
         let mut text = format!("\n{bold}Fanfare {}{plain}\n\n", env!("CARGO_PKG_VERSION"));
         for address in self.client_addresses {
             let address = reachable(*address);
-            let _ = writeln!(
+            let _ = write!(
                 text,
-                "  clients      ws://{address}/connection/websocket   Centrifuge protocol, JSON"
-            );
-            let _ = writeln!(
-                text,
-                "               ws://{address}/connection/native      native protocol"
-            );
-            let _ = writeln!(
-                text,
-                "               tcp://{address}                       native protocol"
+                "\
+  clients      ws://{address}/connection/websocket   Centrifuge, JSON or protobuf
+               http://{address}/connection/sse       the same; also /connection/http_stream, /poll/connect
+               ws://{address}/sub                    goim
+               ws://{address}/connection/native      native
+               tcp://{address}                       native, goim
+"
             );
         }
         let api = reachable(self.api_address);

@@ -4,11 +4,13 @@
 
 mod api;
 mod api_keys;
+mod backend;
 mod banner;
 mod cli;
 mod config;
 mod drain;
 mod exit;
+mod goim;
 mod http_client;
 mod logging;
 mod metrics;

@@ -1,5 +1,6 @@
 //! `/metrics`: the shards' own counters, the API's, and the process's, in the `OpenMetrics` text format.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use prometheus_client::collector::Collector;
@@ -13,6 +14,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
 use crate::api::EngineHandle;
+use crate::backend::{Counters, Event, Outcome};
 use crate::process;
 use fanfare_engine::{MetricKind, ShardSnapshot};
 
@@ -46,7 +48,7 @@ struct MethodLabel {
 }
 
 impl Metrics {
-    pub(crate) fn new(engine: EngineHandle) -> Self {
+    pub(crate) fn new(engine: EngineHandle, backend: Option<Arc<Counters>>) -> Self {
         let mut registry = Registry::default();
         let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
         registry.register("fanfare_build", "The server's version", build);
@@ -70,6 +72,9 @@ impl Metrics {
             durations.clone(),
         );
         registry.register_collector(Box::new(Shards(engine)));
+        if let Some(counters) = backend {
+            registry.register_collector(Box::new(Backend(counters)));
+        }
         registry.register_collector(Box::new(Process));
         Self {
             registry,
@@ -137,6 +142,62 @@ impl Collector for Shards {
             }
         }
         Ok(())
+    }
+}
+
+/// What became of the questions to the user's backend.
+#[derive(Debug)]
+struct Backend(Arc<Counters>);
+
+impl Collector for Backend {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let counters = &self.0;
+        let mut asked = encoder.encode_descriptor(
+            "fanfare_backend_questions",
+            "Questions that clients gave cause for",
+            None,
+            MetricType::Counter,
+        )?;
+        for event in Event::ALL {
+            let label = [("event", event.name())];
+            asked
+                .encode_family(&label)?
+                .encode_counter::<NoLabelSet, _, u64>(&counters.asked(event), None)?;
+        }
+        let mut ended = encoder.encode_descriptor(
+            "fanfare_backend_answers",
+            "How they ended: answered, refused, unreachable, timeout, too_many",
+            None,
+            MetricType::Counter,
+        )?;
+        for event in Event::ALL {
+            for outcome in Outcome::ALL {
+                let labels = [("event", event.name()), ("outcome", outcome.name())];
+                ended
+                    .encode_family(&labels)?
+                    .encode_counter::<NoLabelSet, _, u64>(&counters.ended(event, outcome), None)?;
+            }
+        }
+        let mut under_way = encoder.encode_descriptor(
+            "fanfare_backend_questions_under_way",
+            "Questions that have not ended",
+            None,
+            MetricType::Gauge,
+        )?;
+        for event in Event::ALL {
+            let label = [("event", event.name())];
+            under_way
+                .encode_family(&label)?
+                .encode_gauge(&counters.under_way(event))?;
+        }
+        encoder
+            .encode_descriptor(
+                "fanfare_backend_answer_retries",
+                "Answers that waited because a shard's inbox was full, once per try",
+                None,
+                MetricType::Counter,
+            )?
+            .encode_counter::<NoLabelSet, _, u64>(&counters.retries(), None)
     }
 }
 

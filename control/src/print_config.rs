@@ -5,13 +5,14 @@ use std::io::Write as _;
 use crate::cli::{Common, PrintConfigArgs};
 use crate::config::{self, Settings};
 use crate::exit::Failure;
-use crate::serve::{configured_api_keys, configured_token_keys};
+use crate::serve::{configured_api_keys, configured_backend, configured_token_keys};
 
 /// Does everything with the configuration that the server would, short of serving.
 pub(crate) fn check(common: &Common) -> Result<(), Failure> {
     let loaded = config::from_command_line(common)?;
     configured_api_keys(&loaded.settings)?;
     configured_token_keys(&loaded)?;
+    configured_backend(&loaded)?;
     let place = loaded.file.map_or_else(
         || "no file: defaults".to_owned(),
         |file| file.display().to_string(),

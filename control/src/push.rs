@@ -1,5 +1,6 @@
 //! `fanfare push`: one publication through the control API.
 
+use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
 
 use serde::{Deserialize, Serialize};
@@ -31,9 +32,9 @@ struct Published {
 #[derive(Deserialize)]
 struct Members {
     total: u64,
-    centrifuge_json: u64,
-    native: u64,
-    native_websocket: u64,
+    /// By dialect, those that the server knows.
+    #[serde(flatten)]
+    dialects: BTreeMap<String, u64>,
 }
 
 #[derive(Deserialize)]
@@ -149,15 +150,11 @@ fn describe(room: &str, published: &Published) -> String {
     } else {
         ""
     };
-    let kinds = [
-        (members.centrifuge_json, "centrifuge json"),
-        (members.native, "native"),
-        (members.native_websocket, "native websocket"),
-    ];
-    let kinds: Vec<String> = kinds
+    let kinds: Vec<String> = members
+        .dialects
         .iter()
-        .filter(|(count, _)| *count > 0)
-        .map(|(count, name)| format!("{count} {name}"))
+        .filter(|(_, count)| **count > 0)
+        .map(|(name, count)| format!("{count} {}", name.replace('_', " ")))
         .collect();
     let kinds = if kinds.is_empty() {
         String::new()
@@ -193,13 +190,13 @@ mod tests {
         let published =
             |json: &str| describe("demo", &serde_json::from_str(json).expect("an answer"));
         let json = r#"{"offset":7,"epoch":"ab","duplicate":false,
-            "members":{"total":3,"centrifuge_json":2,"native":1,"native_websocket":0}}"#;
+            "members":{"total":6,"native":1,"native_websocket":0,"centrifuge_json":2,"goim_v1":3}}"#;
         assert_eq!(
             published(json),
-            "demo at ab:7, sent to 3 members: 2 centrifuge json, 1 native"
+            "demo at ab:7, sent to 6 members: 2 centrifuge json, 3 goim v1, 1 native"
         );
         let json = r#"{"offset":7,"epoch":"ab","duplicate":true,
-            "members":{"total":0,"centrifuge_json":0,"native":0,"native_websocket":0}}"#;
+            "members":{"total":0,"centrifuge_json":0}}"#;
         assert_eq!(
             published(json),
             "demo at ab:7, sent to 0 members (a repeat: nothing was pushed again)"

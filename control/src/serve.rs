@@ -5,16 +5,19 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use fanfare_engine::backend::Backend;
 use fanfare_engine::{Engine, EngineConfig, StartError};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
 use crate::api::{self, ApiLimits, App, ConnectionLimits, EngineHandle};
 use crate::api_keys::ApiKeys;
+use crate::backend::{Plan, Webhooks};
 use crate::banner::Banner;
 use crate::cli::{Common, ServeArgs};
 use crate::config::{self, Loaded, Secret, Settings};
 use crate::exit::Failure;
+use crate::goim::{self, Goim, Nodes};
 use crate::metrics::Metrics;
 use crate::tokens::{KeySet, TokenAuthority};
 use crate::{drain, logging, secrets};
@@ -40,21 +43,40 @@ pub(crate) fn run(common: &Common, args: &ServeArgs) -> Result<(), Failure> {
     // Before the engine, whose start takes longer: of two servers on one machine the second should fail here.
     let listener = bind(settings.api.address)?;
     let api_address = listener.local_addr().map_err(Failure::os)?;
+    let backend = match configured_backend(&loaded)? {
+        Some(plan) => Some(Arc::new(Webhooks::start(plan).map_err(Failure::os)?)),
+        None => None,
+    };
     let authority = TokenAuthority::new(trust.token_keys, trust.api_keys.clone(), &settings.token);
     let engine_config = settings.to_engine();
+    let asked = backend.clone().map(|it| it as Arc<dyn Backend>);
     let engine =
-        Engine::start(engine_config.clone(), Arc::new(authority)).map_err(|error| match error {
-            StartError::Config(_) => Failure::config(error),
-            StartError::Ring(_) | StartError::Listen(_) | StartError::Os { .. } => {
-                Failure::os(error)
+        Engine::start_with(engine_config.clone(), Arc::new(authority), asked).map_err(|error| {
+            match error {
+                StartError::Config(_) => Failure::config(error),
+                StartError::Ring(_) | StartError::Listen(_) | StartError::Os { .. } => {
+                    Failure::os(error)
+                }
             }
         })?;
     log_start(&engine_config, &engine, api_address, loaded.file.as_deref());
+    goim::warn_of_open_doors(&settings.goim, api_address);
+    let metrics = Arc::new(Metrics::new(
+        EngineHandle(engine.handle()),
+        backend.as_deref().map(Webhooks::counters),
+    ));
+    let goim = settings.goim.enabled.then(|| {
+        let port = client_port(engine.client_addrs());
+        let nodes = Nodes::new(&settings.goim, &host_name(), port);
+        let keys = trust.api_keys.clone();
+        let goim = Goim::new(Box::new(engine.handle()), keys, settings, nodes);
+        goim::router(goim, Arc::clone(&metrics))
+    });
     let app = Arc::new(App {
         handle: EngineHandle(engine.handle()),
         keys: trust.api_keys.clone(),
         limits: ApiLimits::new(settings),
-        metrics: Metrics::new(EngineHandle(engine.handle())),
+        metrics,
         started: Instant::now(),
         uid: run_id()?,
         node: node_name(engine.client_addrs()),
@@ -74,10 +96,14 @@ pub(crate) fn run(common: &Common, args: &ServeArgs) -> Result<(), Failure> {
         head_timeout: settings.api.head_timeout.0,
         write_timeout: settings.api.request_timeout.0,
     };
+    let mut router = api::router(app);
+    if let Some(goim) = goim {
+        router = router.merge(goim);
+    }
     runtime.block_on(async {
         let listener = tokio::net::TcpListener::from_std(listener).map_err(Failure::os)?;
         let (stop, stopping) = watch::channel(false);
-        let serving = tokio::spawn(api::serve(listener, api::router(app), limits, stopping));
+        let serving = tokio::spawn(api::serve(listener, router, limits, stopping));
         // The API goes on during the drain: monitors watch it, and publications still reach who is there.
         let drained = drain::run(signals, engine, settings.shutdown.drain_window.0).await;
         stop.send_replace(true);
@@ -144,6 +170,12 @@ pub(crate) fn configured_token_keys(loaded: &Loaded) -> Result<KeySet, Failure> 
     })
 }
 
+/// How the backend of the configuration is asked, if it names one. A complaint says where to look.
+pub(crate) fn configured_backend(loaded: &Loaded) -> Result<Option<Plan>, Failure> {
+    Plan::new(&loaded.settings)
+        .map_err(|error| Failure::config(format!("{}: {error}", loaded.origins.of(error.key()))))
+}
+
 /// The API keys of the configuration, if it names any.
 pub(crate) fn configured_api_keys(settings: &Settings) -> Result<Option<ApiKeys>, Failure> {
     if let Some(path) = &settings.api.key_file {
@@ -196,7 +228,15 @@ fn run_id() -> Result<String, Failure> {
 
 /// Host and port, which is what tells one server from another.
 fn node_name(client_addresses: &[SocketAddr]) -> String {
+    format!("{}:{}", host_name(), client_port(client_addresses))
+}
+
+fn host_name() -> String {
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    let port = client_addresses.first().map_or(0, SocketAddr::port);
-    format!("{}:{port}", host.trim())
+    host.trim().to_owned()
+}
+
+/// Of the first client address.
+fn client_port(client_addresses: &[SocketAddr]) -> u16 {
+    client_addresses.first().map_or(0, SocketAddr::port)
 }

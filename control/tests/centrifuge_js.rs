@@ -1,5 +1,5 @@
-//! The published npm package `centrifuge`, from Node, JSON over WebSocket. The scenarios are in `peers/js`; they
-//! make the assertions, and these tests run the server under them.
+//! The published npm package `centrifuge`, from Node, over every transport it has. The scenarios are in `peers/js`;
+//! they make the assertions, and these tests run the server under them.
 #![allow(missing_docs)]
 
 mod support;
@@ -11,59 +11,21 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use support::lines::Lines;
 use support::peers::{self, Peer};
-use support::server::{Server, Stop, wait};
+use support::sdk;
+use support::server::{Server, wait};
 
 /// Longest that `fanfare tail` may take to join, and to print what it heard.
 const TIME_LIMIT: Duration = Duration::from_secs(20);
 
-/// Rooms as the scenarios expect them, and pings fast enough to see some.
-const CONFIG: &str = r#"
-[limits]
-ping_interval = "2s"
-pong_timeout = "1s"
+/// What the server does not do yet: (transport, topic), with `*` for every topic of a transport.
+const NOT_YET: &[(&str, &str)] = &[];
 
-[shutdown]
-drain_window = "500ms"
-
-[namespaces.talk]
-history_size = 100
-history_ttl = "1h"
-presence = true
-join_leave = true
-subscribe = "users"
-publish = "members"
-presence_access = "members"
-history_access = "members"
-
-[namespaces.kept]
-history_size = 100000
-history_ttl = "1h"
-history_bytes_max = 16777216
-subscribe = "users"
-history_access = "members"
-
-[namespaces.short]
-history_size = 5
-history_ttl = "1h"
-subscribe = "users"
-history_access = "members"
-
-[namespaces.closed]
-"#;
-
-#[test]
-fn the_javascript_client_converses() {
-    play("conversation.mjs");
-}
-
-#[test]
-fn the_javascript_client_recovers_what_it_missed() {
-    play("cut_off.mjs");
-}
-
-#[test]
-fn the_javascript_client_survives_a_restart() {
-    play("restart.mjs");
+sdk::tests! { crate::support::peers::Peer::Centrifuge, NOT_YET:
+    ws_json = "ws-json",
+    ws_protobuf = "ws-protobuf",
+    sse = "sse",
+    http_stream_json = "http-stream-json",
+    http_stream_protobuf = "http-stream-protobuf",
 }
 
 #[test]
@@ -71,7 +33,8 @@ fn the_javascript_client_and_tail_hear_the_same_in_the_same_order() {
     if !peers::require(Peer::Centrifuge) {
         return;
     }
-    let server = Server::start(CONFIG);
+    let backend_port = sdk::free_port();
+    let server = Server::start(&sdk::config("order", backend_port));
     let mut tail = server
         .command()
         .args(["tail", "talk:order", "--json", "--count", "500"])
@@ -87,9 +50,10 @@ fn the_javascript_client_and_tail_hear_the_same_in_the_same_order() {
         "{joined:?}"
     );
 
+    let setup = sdk::setup(&server, backend_port);
     let by_client = thread::scope(|scope| {
         let server = &server;
-        peers::play("order.mjs", &argument(server), |_| {
+        peers::play(Peer::Centrifuge, "ws-json", "order", &setup, |_| {
             for from in 0..4 {
                 scope.spawn(move || push_a_hundred(server, from));
             }
@@ -112,39 +76,4 @@ fn push_a_hundred(server: &Server, from: u32) {
         let body = json!({"channel": "talk:order", "data": {"from": from, "n": n}});
         server.api("publish", &body);
     }
-}
-
-fn play(script: &str) {
-    if !peers::require(Peer::Centrifuge) {
-        return;
-    }
-    let mut server = Server::start(CONFIG);
-    let argument = argument(&server);
-    peers::play(script, &argument, |what| match what {
-        "terminate" => server.stop(Stop::Terminate),
-        "kill" => server.stop(Stop::Kill),
-        "start" => server.start_again(),
-        other => panic!("{script} asks for {other:?}"),
-    });
-}
-
-fn argument(server: &Server) -> Value {
-    json!({
-        "ws": format!("ws://{}/connection/websocket", server.clients()),
-        "api": format!("http://{}/api", server.control()),
-        "api_key": server.api_key(),
-        "tokens": {
-            "alice": server.token("alice"),
-            "bob": server.token("bob"),
-            "carol": server.token("carol"),
-            "intruder": forged(&server.token("alice")),
-        },
-    })
-}
-
-/// The same token under a signature that nobody made.
-fn forged(token: &str) -> String {
-    let (signed, signature) = token.rsplit_once('.').expect("a JWT has three parts");
-    let reversed: String = signature.chars().rev().collect();
-    format!("{signed}.{reversed}")
 }

@@ -31,7 +31,7 @@ struct Scenario {
     prepare: fn() -> Box<dyn FnMut()>,
 }
 
-const SCENARIOS: [Scenario; 10] = [
+const SCENARIOS: [Scenario; 14] = [
     Scenario {
         name: "sweep-one-room-of-15000",
         per: "delivery",
@@ -60,7 +60,31 @@ const SCENARIOS: [Scenario; 10] = [
         name: "publish-to-members-on-another-shard",
         per: "publication",
         units: AT_ONCE,
-        prepare: || publish(&[Dialect::Native, Dialect::Centrifuge]),
+        prepare: || publish(&[(Dialect::Native, 1), (Dialect::Centrifuge, 1)]),
+    },
+    Scenario {
+        name: "publish-to-10-members-of-one-dialect",
+        per: "publication",
+        units: AT_ONCE,
+        prepare: || publish(&[(Dialect::Native, 10)]),
+    },
+    Scenario {
+        name: "publish-to-10-members-of-two-dialects",
+        per: "publication",
+        units: AT_ONCE,
+        prepare: || publish(&[(Dialect::Native, 5), (Dialect::Centrifuge, 5)]),
+    },
+    Scenario {
+        name: "publish-to-1000-members-of-one-dialect",
+        per: "publication",
+        units: AT_ONCE,
+        prepare: || publish(&[(Dialect::Native, 1_000)]),
+    },
+    Scenario {
+        name: "publish-to-1000-members-of-two-dialects",
+        per: "publication",
+        units: AT_ONCE,
+        prepare: || publish(&[(Dialect::Native, 500), (Dialect::Centrifuge, 500)]),
     },
     Scenario {
         name: "publish-on-a-native-connection",
@@ -142,11 +166,12 @@ fn sweep(rooms: u32, members: u32) -> Box<dyn FnMut()> {
     })
 }
 
-fn publish(members: &[Dialect]) -> Box<dyn FnMut()> {
-    let mut rig = Rig::new(2, 8);
+/// Members are on another shard than the room's home, and get what is published at once in one send.
+fn publish(members: &[(Dialect, u32)]) -> Box<dyn FnMut()> {
+    let mut rig = Rig::new(2, 1_000);
     let room = rig.room_at(0, HISTORY);
-    for &dialect in members {
-        rig.crowd(1, dialect, &room, 1);
+    for &(dialect, count) in members {
+        rig.crowd(1, dialect, &room, count);
     }
     let bytes = Bytes::from_static(PAYLOAD.as_bytes());
     Box::new(move || {

@@ -1,5 +1,7 @@
 //! What services ask of the engine, and what it answers. [`Handle`](crate::Handle) takes these.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 
 /// Where an answer goes: called once, on a shard's thread, so it must only pass the answer on.
@@ -44,6 +46,22 @@ pub struct Payload {
     pub is_json: bool,
 }
 
+impl Payload {
+    /// Finds out whether a payload of unknown kind is JSON, which JSON dialects carry as it is, or in the form that is
+    /// returned. Others carry it as it was published, whoever else is there.
+    pub(crate) fn find_json(&mut self) -> Option<Bytes> {
+        if self.is_json {
+            return None;
+        }
+        let json = fanfare_wire::centrifuge::json::normalise(&self.bytes)?;
+        if matches!(json, Cow::Borrowed(same) if same.len() == self.bytes.len()) {
+            self.is_json = true;
+            return None;
+        }
+        Some(Bytes::copy_from_slice(&json))
+    }
+}
+
 /// A publication to a room.
 #[derive(Debug, Clone)]
 pub struct Publish {
@@ -79,22 +97,70 @@ impl Position {
     pub(crate) const FOREIGN_EPOCH: u64 = u64::MAX;
 }
 
-/// Members by the encoding that they receive.
+/// A message outside any room.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Message {
+    /// What is received.
+    pub payload: Payload,
+    /// The operation that goim clients see. `None`: the configured one.
+    pub operation: Option<i32>,
+    /// The payload as JSON dialects carry it, where that differs.
+    pub(crate) json: Option<Bytes>,
+}
+
+impl Message {
+    /// Looks whether the payload is JSON, if that is not known: it is for the thread of the caller to find out.
+    #[must_use]
+    pub fn new(mut payload: Payload, operation: Option<i32>) -> Self {
+        let json = payload.find_json();
+        Self {
+            payload,
+            operation,
+            json,
+        }
+    }
+}
+
+impl From<Payload> for Message {
+    /// Of a service that knows nothing of goim.
+    fn from(payload: Payload) -> Self {
+        Self::new(payload, None)
+    }
+}
+
+/// Members by the dialect that they speak.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Reached {
-    /// Centrifuge JSON over WebSocket.
+    /// Centrifuge, JSON.
     pub centrifuge_json: u32,
+    /// Centrifuge, protobuf.
+    pub centrifuge_protobuf: u32,
+    /// Centrifuge, listening only.
+    pub unidirectional: u32,
+    /// By long polling.
+    pub long_poll: u32,
     /// Native over TCP.
     pub native: u32,
     /// Native over WebSocket.
     pub native_websocket: u32,
+    /// goim, version 2.
+    pub goim: u32,
+    /// goim, version 1.
+    pub goim_v1: u32,
 }
 
 impl Reached {
-    /// Members of all encodings.
+    /// Members of all dialects.
     #[must_use]
     pub const fn total(&self) -> u32 {
-        self.centrifuge_json + self.native + self.native_websocket
+        self.centrifuge_json
+            + self.centrifuge_protobuf
+            + self.unidirectional
+            + self.long_poll
+            + self.native
+            + self.native_websocket
+            + self.goim
+            + self.goim_v1
     }
 }
 
@@ -131,6 +197,8 @@ pub struct Publisher {
     pub user: Box<str>,
     /// JSON from the connection token.
     pub connection_info: Option<Box<str>>,
+    /// JSON from the subscription token.
+    pub channel_info: Option<Box<str>>,
 }
 
 /// How many are in a room.

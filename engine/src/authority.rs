@@ -1,5 +1,7 @@
 //! Who may do what: the question the engine asks and whoever embeds it answers.
 
+use crate::api::Payload;
+
 /// Decides about connections and subscriptions. Called on shard threads, once per connection and once per
 /// subscription that brings a token, so it must not block.
 pub trait Authority: Send + Sync + 'static {
@@ -35,6 +37,8 @@ pub struct Grant {
     pub capabilities: Vec<Capability>,
     /// Rooms the connection is subscribed to by the server.
     pub rooms: Vec<Box<str>>,
+    /// Data for the client with its subscription to some of these.
+    pub room_data: Vec<(Box<str>, Payload)>,
     /// A service: may do everything in every room, and is not counted as a user.
     pub is_service: bool,
 }

@@ -221,6 +221,7 @@ impl Rig {
         core.local.push_back(Delivery::Frame(Frame {
             room: lane.room,
             encoding: lane.encoding,
+            extra: None,
             top: top + 1,
             bytes: frame.clone(),
         }));
@@ -233,9 +234,10 @@ impl Rig {
         let frame = Frame {
             // The same key on every shard, and nobody there reads this encoding.
             room: core.everyone,
-            encoding: Encoding::NativeWebSocket,
+            encoding: Encoding::NATIVE_WEBSOCKET,
             top: 0,
             bytes: frame.clone(),
+            extra: None,
         };
         core.mesh.deliver(ShardId(to), Delivery::Frame(frame));
     }
@@ -358,9 +360,9 @@ impl Dialect {
 
     const fn encoding(self) -> Encoding {
         match self {
-            Self::Native => Encoding::Native,
-            Self::NativeWebSocket => Encoding::NativeWebSocket,
-            Self::Centrifuge => Encoding::CentrifugeJson,
+            Self::Native => Encoding::NATIVE,
+            Self::NativeWebSocket => Encoding::NATIVE_WEBSOCKET,
+            Self::Centrifuge => Encoding::CENTRIFUGE_JSON,
         }
     }
 }

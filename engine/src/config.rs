@@ -30,6 +30,50 @@ pub struct EngineConfig {
     pub allowed_origins: Vec<Box<str>>,
     /// Lets clients connect without a token, as the user with the empty name.
     pub allow_anonymous: bool,
+    /// Compresses WebSocket messages for clients that offer it, each once for all that do (RFC 7692).
+    pub compression: bool,
+    /// The dialect of goim.
+    pub goim: Goim,
+}
+
+/// The dialect of goim.
+#[derive(Debug, Clone)]
+pub struct Goim {
+    /// Clients that speak it are let in.
+    pub is_enabled: bool,
+    /// The operation that clients see of what was published without one.
+    pub default_operation: i32,
+    /// After so long without a heartbeat of the client, its connection is closed.
+    pub heartbeat_timeout: Duration,
+    /// Takes the word of clients that bring no token: anyone can be any user, have any key and be in any room.
+    pub trust_clients: bool,
+    /// Connections that may have the same key.
+    pub key_connections_max: u32,
+    /// Which of them has to go when there is one too many.
+    pub key_policy: KeyPolicy,
+}
+
+impl Default for Goim {
+    fn default() -> Self {
+        Self {
+            is_enabled: true,
+            default_operation: 1000,
+            heartbeat_timeout: Duration::from_secs(480),
+            trust_clients: false,
+            key_connections_max: 1,
+            key_policy: KeyPolicy::CloseOldest,
+        }
+    }
+}
+
+/// Which connection has to go when too many have the same key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum KeyPolicy {
+    /// The one that has been there longest.
+    #[default]
+    CloseOldest,
+    /// The one that has just come.
+    RejectNewest,
 }
 
 impl Default for EngineConfig {
@@ -47,6 +91,8 @@ impl Default for EngineConfig {
             namespaces: Namespaces::default(),
             allowed_origins: Vec::new(),
             allow_anonymous: false,
+            compression: false,
+            goim: Goim::default(),
         }
     }
 }
@@ -83,6 +129,12 @@ pub struct Limits {
     pub direct_bytes_max: u32,
     /// The same for all connections of a shard together: beyond it, who adds to it is disconnected.
     pub direct_bytes_per_shard_max: u32,
+    /// Bytes that a shard keeps of HTTP requests that are not complete: beyond it, connections that add to it are closed.
+    pub request_bytes_per_shard_max: u32,
+    /// Long-poll sessions of a shard.
+    pub polls_per_shard_max: u32,
+    /// How long a long-poll session lives without a request.
+    pub poll_timeout: Duration,
     /// Requests of one connection that may be under way between shards, publications aside.
     pub requests_in_flight_max: u16,
     /// Kernel send buffer left unsent before a socket counts as full (`TCP_NOTSENT_LOWAT`), in bytes. Keeps
@@ -107,6 +159,9 @@ impl Default for Limits {
             rooms_per_shard_max: 1_000_000,
             direct_bytes_max: 1 << 20,
             direct_bytes_per_shard_max: 64 << 20,
+            request_bytes_per_shard_max: 64 << 20,
+            polls_per_shard_max: 10_000,
+            poll_timeout: Duration::from_secs(60),
             requests_in_flight_max: 256,
             unsent_bytes_max: 16_384,
         }
@@ -127,6 +182,7 @@ impl Namespaces {
     /// The options of the room, or `None` when it names an unknown namespace.
     #[must_use]
     pub fn of(&self, room: &str) -> Option<&RoomOptions> {
+        let room = room.strip_prefix('$').unwrap_or(room);
         let Some((namespace, _)) = room.split_once(':') else {
             return Some(&self.default);
         };
@@ -162,6 +218,15 @@ pub struct RoomOptions {
     pub slow_policy: SlowPolicy,
     /// Bytes of encoded publications that a shard keeps for members that lag.
     pub lane_bytes_max: u32,
+    /// What members are given that come back.
+    pub recovery_mode: RecoveryMode,
+    /// Members that want it are told publications as differences from the ones before, where that is shorter. Keeps the
+    /// last one.
+    pub delta: bool,
+    /// Members may have publications filtered by their tags.
+    pub tags_filter: bool,
+    /// What the user's [backend](crate::backend) decides.
+    pub backend: BackendRights,
 }
 
 impl Default for RoomOptions {
@@ -178,8 +243,33 @@ impl Default for RoomOptions {
             history_access: Access::Grant,
             slow_policy: SlowPolicy::Disconnect,
             lane_bytes_max: 1 << 20,
+            recovery_mode: RecoveryMode::Stream,
+            delta: false,
+            tags_filter: false,
+            backend: BackendRights::default(),
         }
     }
+}
+
+/// What the user's backend decides in the rooms of a namespace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct BackendRights {
+    /// Who may subscribe without a token.
+    pub subscribe: bool,
+    /// What clients may publish.
+    pub publish: bool,
+    /// Whether a subscription whose time is up may go on.
+    pub sub_refresh: bool,
+}
+
+/// What members are given that come back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum RecoveryMode {
+    /// All that they missed, or the word that it is no longer there.
+    #[default]
+    Stream,
+    /// The newest publication: the room stands for a value, and only the last one counts.
+    Cache,
 }
 
 /// Who may do something in a room.

@@ -1,7 +1,9 @@
 //! A connection: what is kept for each of a million. Every byte here is a megabyte there.
 
 use std::num::NonZeroU32;
+use std::sync::Arc;
 
+use bytes::Bytes;
 use smallvec::SmallVec;
 
 use crate::authority::{Capability, Grant, Rights};
@@ -9,7 +11,8 @@ use crate::encoding::Encoding;
 use crate::ids::{ConnRef, ShardId};
 use crate::message::Join;
 use crate::room::Room;
-use crate::session::{Session, Voice};
+use crate::session::goim::Subscriber;
+use crate::session::{Greeting, Queued, Session, Voice};
 use crate::slab::Key;
 
 /// One client connection.
@@ -34,8 +37,38 @@ pub(crate) struct Conn {
     /// Requests between shards that it waits for.
     pub(crate) requests: u16,
     pub(crate) awaits_pong: bool,
+    /// What few connections have.
+    pub(crate) more: Option<Box<More>>,
     /// When the message that is partial made its last progress, in seconds since the engine started.
     pub(crate) partial_since_s: Option<NonZeroU32>,
+}
+
+/// What few connections have.
+#[derive(Debug, Default)]
+pub(crate) struct More {
+    /// It has not been told that it is let in.
+    pub(crate) greeting: Option<Greeting>,
+    /// What connections of goim have.
+    pub(crate) goim: Option<Subscriber>,
+    /// Headers of the opening request, and of the connect command, that the backend wants to see.
+    pub(crate) headers: Arc<[(Box<str>, Box<str>)]>,
+    pub(crate) emulated_headers: Arc<[(Box<str>, Box<str>)]>,
+    /// What the backend noted about it.
+    pub(crate) meta: Option<Arc<str>>,
+    /// What it has sent while the backend is asked who it is.
+    pub(crate) queued: Option<Queued>,
+    /// Data for it, by room, for when it has joined.
+    pub(crate) room_data: Vec<(Box<str>, Bytes)>,
+    /// What its subscription tokens say of it, by room.
+    pub(crate) channel_info: Vec<(Key<Room>, Box<str>)>,
+    /// The random half of the client id that the backend was told, before there is an identity.
+    pub(crate) nonce: Option<u64>,
+    /// The rooms that its token put it into.
+    pub(crate) rooms_by_token: Vec<Box<str>>,
+    /// The backend says how long it may stay, not a token.
+    pub(crate) is_refreshed_by_backend: bool,
+    /// The backend is being asked whether it may stay.
+    pub(crate) is_refreshing: bool,
 }
 
 /// No place in a lane.
@@ -77,6 +110,8 @@ impl InRing {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Flow {
     Clear,
+    /// Kept until whatever holds it lets go of it.
+    Held,
     /// Waiting for the socket to become writable.
     Stalled(Source),
     /// It is; the source has the next send.
@@ -100,7 +135,39 @@ pub(crate) struct Membership {
     /// Unix seconds at which a subscription token ends; 0: it does not.
     pub(crate) expires_at: u32,
     /// Rights granted by a subscription token.
-    pub(crate) rights: Rights,
+    pub(crate) rights: PackedRights,
+    /// It is told publications as differences from the ones before.
+    pub(crate) is_delta: bool,
+    /// The filter that publications have to pass, by its number in the room; 0 for none.
+    pub(crate) filter: u8,
+}
+
+/// A set of rights in a byte: each of a million connections has one.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct PackedRights(u8);
+
+impl From<Rights> for PackedRights {
+    fn from(rights: Rights) -> Self {
+        let bit = |is_set: bool, at: u8| u8::from(is_set) << at;
+        Self(
+            bit(rights.subscribe, 0)
+                | bit(rights.publish, 1)
+                | bit(rights.presence, 2)
+                | bit(rights.history, 3),
+        )
+    }
+}
+
+impl From<PackedRights> for Rights {
+    fn from(PackedRights(bits): PackedRights) -> Self {
+        let is_set = |at: u8| bits >> at & 1 == 1;
+        Self {
+            subscribe: is_set(0),
+            publish: is_set(1),
+            presence: is_set(2),
+            history: is_set(3),
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -151,6 +218,23 @@ impl Identity {
     pub(crate) fn refresh(&mut self, grant: Grant) {
         self.set_extras(grant.info, grant.capabilities);
         self.set_expiry(grant.expires_at);
+    }
+
+    /// Goes on until then, with what is new.
+    pub(crate) fn extend(
+        &mut self,
+        expires_at: Option<u64>,
+        info: Option<Box<str>>,
+        capabilities: Option<Vec<Capability>>,
+    ) {
+        if info.is_some() || capabilities.is_some() {
+            let (old_info, old) = match self.extras.take() {
+                Some(extras) => (extras.info, extras.capabilities.into_vec()),
+                None => (None, Vec::new()),
+            };
+            self.set_extras(info.or(old_info), capabilities.unwrap_or(old));
+        }
+        self.set_expiry(expires_at);
     }
 
     fn set_extras(&mut self, info: Option<Box<str>>, capabilities: Vec<Capability>) {
@@ -219,12 +303,27 @@ impl Conn {
             unsent: None,
             requests: 0,
             awaits_pong: false,
+            more: None,
             partial_since_s: None,
         }
     }
 
+    /// What few connections have.
+    pub(crate) fn more(&mut self) -> &mut More {
+        self.more.get_or_insert_default()
+    }
+
     pub(crate) fn encoding(&self) -> Option<Encoding> {
         self.identity.as_ref().map(|identity| identity.encoding)
+    }
+
+    /// The encoding of what it is sent of a room.
+    pub(crate) fn encoding_in(&self, membership: &Membership) -> Option<Encoding> {
+        Some(Encoding {
+            is_delta: membership.is_delta,
+            filter: membership.filter,
+            ..self.encoding()?
+        })
     }
 
     pub(crate) fn is_service(&self) -> bool {
@@ -258,12 +357,25 @@ impl Membership {
         }
     }
 
-    pub(crate) fn joining(join: &Join, expires_at: u32, rights: Rights) -> Self {
+    pub(crate) fn member(room: Key<Room>, place: u32) -> Self {
+        Self {
+            room,
+            state: MembershipState::Member { place },
+            expires_at: 0,
+            rights: PackedRights::default(),
+            is_delta: false,
+            filter: 0,
+        }
+    }
+
+    pub(crate) fn joining(join: &Join, filter: u8, expires_at: u32, rights: Rights) -> Self {
         Self {
             room: join.local,
             state: MembershipState::Joining { join: join.number },
             expires_at,
-            rights,
+            rights: rights.into(),
+            is_delta: join.encoding.is_delta,
+            filter,
         }
     }
 }
@@ -280,6 +392,11 @@ pub(crate) struct Conns {
     shard: ShardId,
     entries: Vec<Entry>,
     open: u32,
+    /// Slots from here on have no socket.
+    sockets: u32,
+    /// Slots without a socket that are free, and how many there have been at once.
+    free: Vec<u32>,
+    without_socket: u32,
 }
 
 impl Conns {
@@ -289,7 +406,31 @@ impl Conns {
             shard,
             entries: Vec::with_capacity(slots as usize),
             open: 0,
+            sockets: slots,
+            free: Vec::new(),
+            without_socket: 0,
         }
+    }
+
+    /// Whether the slot is one that the kernel knows.
+    pub(crate) const fn has_socket(&self, slot: u32) -> bool {
+        slot < self.sockets
+    }
+
+    /// A new connection without a socket.
+    pub(crate) fn open_without_socket(&mut self) -> ConnRef {
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.without_socket += 1;
+            self.sockets + self.without_socket - 1
+        });
+        let conn = self.open(slot);
+        self.open -= 1;
+        conn
+    }
+
+    /// How many connections there are without a socket.
+    pub(crate) fn without_socket_count(&self) -> u32 {
+        self.without_socket - u32::try_from(self.free.len()).unwrap_or(0)
     }
 
     /// A new connection in this slot.
@@ -315,7 +456,11 @@ impl Conns {
         let entry = &mut self.entries[slot as usize];
         if entry.conn.take().is_some() {
             entry.generation = (entry.generation + 1) & crate::ring::Token::GENERATION_MASK;
-            self.open -= 1;
+            if slot < self.sockets {
+                self.open -= 1;
+            } else {
+                self.free.push(slot);
+            }
         }
     }
 
@@ -362,6 +507,6 @@ impl Conns {
 }
 
 const _: () = assert!(
-    size_of::<Entry>() <= 152,
+    size_of::<Entry>() <= 128,
     "bytes per connection are the product: docs/architecture.md"
 );

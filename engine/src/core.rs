@@ -8,14 +8,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fanfare_wire::centrifuge::codes::DisconnectCode;
+use fanfare_wire::ws;
 
 use crate::api::ClientId;
 use crate::authority::Grant;
+use crate::broadcast::Scratch;
 use crate::conn::{Conns, Flow, Identity, NOWHERE, Phase, Source};
 use crate::counters::Gauges;
 use crate::encoding::Encoding;
-use crate::home::Homes;
-use crate::ids::ShardId;
+use crate::home::Deltas;
+use crate::homes::Homes;
+use crate::ids::{ConnRef, ShardId};
 use crate::mesh::Mesh;
 use crate::message::{Delivery, Request};
 use crate::output::Output;
@@ -95,6 +98,8 @@ pub(crate) struct Core {
     pub(crate) rooms: Rooms,
     pub(crate) homes: Homes,
     pub(crate) users: Users,
+    /// The keys of goim's connections, like users.
+    pub(crate) keys: Users,
     pub(crate) mesh: Mesh,
     pub(crate) output: Output,
     /// Deliveries from this shard to itself, in order.
@@ -103,6 +108,8 @@ pub(crate) struct Core {
     pub(crate) everyone: Key<Room>,
     pub(crate) ops: Vec<Op>,
     pub(crate) drain: Drain,
+    /// Bytes kept of requests that are not complete, of all connections.
+    pub(crate) request_bytes: usize,
     pub(crate) accepting: Vec<Accepting>,
     /// There were as many connections as there may be, and not enough have gone since.
     is_full: bool,
@@ -116,7 +123,10 @@ pub(crate) struct Core {
     pub(crate) starved: Vec<u32>,
     pub(crate) gauges: Arc<Gauges>,
     /// Where encodings are put together.
-    pub(crate) scratch: Vec<u8>,
+    pub(crate) scratch: Scratch,
+    pub(crate) deltas: Deltas,
+    /// For compressed messages of clients.
+    pub(crate) inflater: ws::Inflater,
     pub(crate) due: Vec<u32>,
     #[cfg(feature = "sim")]
     sabotage: Option<Sabotage>,
@@ -175,12 +185,14 @@ impl Core {
             rooms,
             homes: Homes::new(config.limits.rooms_per_shard_max),
             users: Users::default(),
+            keys: Users::default(),
             mesh: Mesh::new(id, Arc::clone(&shared.inboxes)),
             output: Output::new(),
             local: VecDeque::new(),
             everyone,
             ops: Vec::new(),
             drain: Drain::No,
+            request_bytes: 0,
             accepting: vec![Accepting::Stopped; listeners],
             is_full: false,
             connections_max,
@@ -188,7 +200,9 @@ impl Core {
             excused_until_ms: 0,
             starved: Vec::new(),
             gauges,
-            scratch: Vec::new(),
+            scratch: Scratch::default(),
+            deltas: Deltas::default(),
+            inflater: ws::Inflater::new(),
             due: Vec::new(),
             #[cfg(feature = "sim")]
             sabotage: None,
@@ -298,6 +312,20 @@ impl Core {
         }
     }
 
+    /// A connection without a socket, whose output is held until something comes for it. `None`: there are as many as may
+    /// be.
+    pub(crate) fn open_without_socket(&mut self) -> Option<ConnRef> {
+        let limit = self.shared.config.limits.polls_per_shard_max;
+        if self.drain != Drain::No || self.conns.without_socket_count() >= limit {
+            return None;
+        }
+        let conn = self.conns.open_without_socket();
+        if let Some(state) = self.conns.get_mut(conn.slot()) {
+            state.flow = Flow::Held;
+        }
+        Some(conn)
+    }
+
     /// The token's owner has been granted these rights: it is now a member of everyone, and of its user.
     pub(crate) fn authenticated(
         &mut self,
@@ -307,7 +335,8 @@ impl Core {
     ) -> Option<ClientId> {
         let ping_in = self.first_ping_in();
         let conn = self.conns.get_mut(slot)?;
-        let nonce = fastrand::u64(..);
+        let told = conn.more.as_mut().and_then(|more| more.nonce.take());
+        let nonce = told.unwrap_or_else(|| fastrand::u64(..));
         conn.phase = Phase::Open;
         conn.requests = 0;
         let (user, is_service) = (grant.user.clone(), grant.is_service);
@@ -327,8 +356,15 @@ impl Core {
         Some(name.client_id(nonce))
     }
 
+    /// The connection is to be found by this key of goim.
+    pub(crate) fn bind_key(&mut self, slot: u32, key: Box<str>) {
+        let (home, conn) = (self.shared.home_of(&key), self.conns.name(slot));
+        self.request(home, Request::BindKey { key, conn });
+    }
+
     /// Ends the connection once what it was sent last has left: stops listening to it, takes it out of its rooms.
     pub(crate) fn finish(&mut self, slot: u32) {
+        let has_socket = self.conns.has_socket(slot);
         let Some(conn) = self.conns.get_mut(slot) else {
             return;
         };
@@ -336,7 +372,18 @@ impl Core {
             return;
         }
         conn.phase = Phase::Finishing;
-        conn.session = session::Session::Over;
+        if !has_socket {
+            // Its closing words are held, too, and its session stays for whoever comes for them.
+            self.leave_everything(slot);
+            self.schedule_in(slot, self.shared.config.limits.poll_timeout);
+            self.output.held.push(slot);
+            return;
+        }
+        let is_held = conn.flow == Flow::Held;
+        self.put_session(slot, session::Session::Over);
+        if is_held {
+            self.release(slot, 0, &[]);
+        }
         self.leave_everything(slot);
         self.schedule_in(slot, self.shared.config.limits.close_timeout);
         self.output.finishing.push(slot);
@@ -374,11 +421,11 @@ impl Core {
         }
         let was_connected = matches!(conn.phase, Phase::Handshake | Phase::Open);
         conn.phase = Phase::Closing;
-        conn.session = session::Session::Over;
         self.output.unsent_bytes -= conn.unsent.take().map_or(0, |unsent| unsent.len());
         let is_stalled = matches!(conn.flow, Flow::Stalled(_));
         conn.flow = Flow::Clear;
         let is_free = conn.in_ring.is_empty();
+        self.put_session(slot, session::Session::Over);
         if is_stalled {
             self.gauges.counters.stalled.sub(1);
         }
@@ -405,6 +452,10 @@ impl Core {
     }
 
     fn close(&mut self, slot: u32) {
+        if !self.conns.has_socket(slot) {
+            self.conns.close(slot);
+            return;
+        }
         self.ops.push(Op::Close(slot));
         self.conns.close(slot);
         let counters = &self.gauges.counters;
@@ -423,8 +474,14 @@ impl Core {
             return;
         };
         let place = std::mem::replace(&mut conn.everyone, NOWHERE);
+        let subscriber = conn.more.as_mut().and_then(|more| more.goim.take());
+        let key = subscriber.map(|subscriber| subscriber.key);
         let name = self.conns.name(slot);
         self.leave_lane(self.everyone, identity.encoding, slot, place);
+        if let Some(key) = key {
+            let home = self.shared.home_of(&key);
+            self.request(home, Request::UnbindKey { key, conn: name });
+        }
         if !identity.user.is_empty() && !identity.is_service {
             let home = self.shared.home_of(&identity.user);
             self.request(

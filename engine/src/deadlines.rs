@@ -6,8 +6,7 @@ use fanfare_wire::centrifuge::codes::DisconnectCode;
 
 use crate::conn::Phase;
 use crate::core::{Accepting, Core, Drain, Now, Op, millis};
-use crate::encoding::Encoding;
-use crate::session;
+use crate::session::{self, Pulse};
 
 /// A gap between turns that is a fault of ours or the machine's, in milliseconds.
 const LONG_TURN_MS: u64 = 2_000;
@@ -54,14 +53,24 @@ impl Core {
             return;
         };
         match conn.phase {
+            // The session that it waits for is told to go as well, and answers.
+            Phase::Handshake if self.drain == Drain::Draining && conn.session.awaits_answer() => {
+                self.schedule_in(slot, self.shared.config.limits.close_timeout);
+            }
             Phase::Handshake | Phase::Open if self.drain == Drain::Draining => {
                 self.disconnect(slot, DisconnectCode::SHUTDOWN);
+            }
+            _ if !self.conns.has_socket(slot) => {
+                self.expire_memberships(slot);
+                session::poll::deadline(self, slot);
             }
             Phase::Handshake if self.is_behind() => {
                 self.schedule_in(slot, Duration::from_secs(1));
             }
             Phase::Handshake => {
-                self.gauges.counters.handshake_timeouts.inc();
+                if !conn.session.is_kept_alive() {
+                    self.gauges.counters.handshake_timeouts.inc();
+                }
                 self.disconnect(slot, DisconnectCode::STALE);
             }
             Phase::Open => self.heartbeat(slot),
@@ -79,15 +88,11 @@ impl Core {
         let timeout = self.shared.config.limits.pong_timeout;
         self.expire_memberships(slot);
         let is_behind = self.is_behind();
-        let hears = self.took_output_recently(slot);
+        let pulse = session::pulse(self, slot);
+        let hears = pulse == Pulse::AnswersUnlessItHears && self.took_output_recently(slot);
         let Some(conn) = self.conns.get_mut(slot) else {
             return;
         };
-        let hears = hears
-            && matches!(
-                conn.encoding(),
-                Some(Encoding::Native | Encoding::NativeWebSocket)
-            );
         let expires_at = conn
             .identity
             .as_ref()
@@ -96,14 +101,26 @@ impl Core {
         let is_stuck = conn.partial_since_s.is_some_and(|since| {
             self.now.ms > u64::from(since.get()) * 1000 + millis(message_timeout)
         });
-        if expires_at != 0 && u64::from(expires_at) + EXPIRY_GRACE_S <= self.now.unix {
+        let is_refreshed = conn
+            .more
+            .as_ref()
+            .is_some_and(|more| more.is_refreshed_by_backend);
+        if expires_at != 0 && is_refreshed && u64::from(expires_at) <= self.now.unix {
+            session::refresh(self, slot);
+            self.schedule_in(slot, timeout);
+        } else if expires_at != 0 && u64::from(expires_at) + EXPIRY_GRACE_S <= self.now.unix {
             self.disconnect(slot, DisconnectCode::EXPIRED);
         } else if is_stuck && !is_behind {
             self.gauges.counters.message_timeouts.inc();
             self.disconnect(slot, DisconnectCode::SLOW);
-        } else if !conn.awaits_pong && hears {
+        } else if pulse == Pulse::Beats {
+            self.schedule_in(slot, self.shared.config.limits.ping_interval);
+        } else if pulse == Pulse::Listens {
+            session::ping(self, slot);
+            self.schedule_in(slot, self.shared.config.limits.ping_interval);
+        } else if pulse != Pulse::Stopped && !conn.awaits_pong && hears {
             self.schedule_in(slot, self.shared.config.limits.ping_interval / 2);
-        } else if !conn.awaits_pong {
+        } else if pulse != Pulse::Stopped && !conn.awaits_pong {
             conn.awaits_pong = true;
             session::ping(self, slot);
             self.schedule_in(slot, timeout);

@@ -9,6 +9,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::authority::Authority;
+use crate::backend::Backend;
 use crate::config::EngineConfig;
 use crate::core::{Now, millis};
 use crate::counters::Gauges;
@@ -66,6 +67,18 @@ impl Engine {
     /// # Errors
     /// What failed, why, and what to do about it. Nothing is left running.
     pub fn start(config: EngineConfig, authority: Arc<dyn Authority>) -> Result<Self, StartError> {
+        Self::start_with(config, authority, None)
+    }
+
+    /// The same, and asks a backend about what only it knows.
+    ///
+    /// # Errors
+    /// See [`start`](Self::start).
+    pub fn start_with(
+        config: EngineConfig,
+        authority: Arc<dyn Authority>,
+        backend: Option<Arc<dyn Backend>>,
+    ) -> Result<Self, StartError> {
         check(&config)?;
         ring::probe()?;
         // Only memory depends on it.
@@ -80,7 +93,8 @@ impl Engine {
         let seed = getrandom::u64()
             .map_err(|_| StartError::Config("the system has no source of randomness"))?;
         let shards = config.shards;
-        let shared = Shared::new(config, authority, seed);
+        let mut shared = Shared::new(config, authority, seed);
+        shared.backend = backend;
         let gauges: Arc<[Arc<Gauges>]> = (0..shards).map(|_| Arc::default()).collect();
         let started = Instant::now();
         let cpus = if shared.config.pin_threads {

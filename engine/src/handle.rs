@@ -5,15 +5,15 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use crate::api::{
-    ApiError, ClientId, History, HistoryQuery, Payload, PresenceEntry, PresenceStats, Publish,
-    Published, Reply, RoomInfo, UserConnections,
+    ApiError, ClientId, History, HistoryQuery, Message, Payload, PresenceEntry, PresenceStats,
+    Publish, Published, Reply, RoomInfo, UserConnections,
 };
 use crate::core::millis;
 use crate::counters::{Gauges, ShardSnapshot};
 use crate::gather::gather;
 use crate::ids::ShardId;
-use crate::membership::is_room_name;
-use crate::message::{Command, NumberedAnswer, NumberedPost, Post, ReplyTo, Request};
+use crate::message::{Command, NumberedAnswer, NumberedPost, Post, ReplyTo, Request, Whom};
+use crate::rights::is_room_name;
 use crate::shared::Shared;
 
 /// A way to ask things of a running engine.
@@ -46,19 +46,13 @@ impl Handle {
         publications: Vec<Publish>,
         reply: Reply<Vec<Result<Published, ApiError>>>,
     ) {
-        let shards = self.shared.inboxes.len();
-        let mut parts: Vec<Vec<NumberedPost>> = Vec::new();
-        parts.resize_with(shards, Vec::new);
-        for (number, publish) in (0..).zip(publications) {
-            let home = self.shared.home_of(&publish.room);
+        let posts = (0..).zip(publications).map(|(number, publish)| {
             let (room, post) = Post::of_service(publish);
-            parts[home.ix()].push((number, room, post));
-        }
-        let homes: Vec<_> = (0..).map(ShardId).zip(parts).collect();
-        let homes: Vec<_> = homes
-            .into_iter()
-            .filter(|(_, posts)| !posts.is_empty())
-            .collect();
+            (number, room, post)
+        });
+        let homes = self.by_home(posts.collect(), |(_, room, _): &NumberedPost| {
+            self.shared.home_of(room)
+        });
         if homes.is_empty() {
             return reply(Ok(Vec::new()));
         }
@@ -166,7 +160,76 @@ impl Handle {
             client: None,
             except: Vec::new(),
         };
-        self.command_user(who, Command::Push { payload }, reply);
+        self.command_user(
+            who,
+            Command::Push {
+                message: Arc::new(payload.into()),
+            },
+            reply,
+        );
+    }
+
+    /// Sends a message to all connections of several users. Answers how many were addressed.
+    pub fn push_users(&self, users: Vec<Box<str>>, message: Message, reply: Reply<u32>) {
+        self.push_to(Whom::Users, users, message, reply);
+    }
+
+    /// Sends a message to all connections that have one of these keys of goim. Answers how many were addressed.
+    pub fn push_keys(&self, keys: Vec<Box<str>>, message: Message, reply: Reply<u32>) {
+        self.push_to(Whom::Keys, keys, message, reply);
+    }
+
+    fn push_to(&self, whom: Whom, names: Vec<Box<str>>, message: Message, reply: Reply<u32>) {
+        let parts = self.by_home(names, |name| self.shared.home_of(name));
+        if parts.is_empty() {
+            return reply(Ok(0));
+        }
+        let replies = gather(parts.len(), reply, |parts: Vec<u32>| {
+            parts.into_iter().sum()
+        });
+        let message = Arc::new(message);
+        for ((home, names), reply) in parts.into_iter().zip(replies) {
+            let message = Arc::clone(&message);
+            self.submit(
+                home,
+                Request::PushTo {
+                    whom,
+                    names,
+                    message,
+                    reply,
+                },
+            );
+        }
+    }
+
+    /// How many members each of these rooms has, in this order; 0 for one that there is not.
+    pub fn room_members(&self, rooms: Vec<Box<str>>, reply: Reply<Vec<u32>>) {
+        let numbered = (0..).zip(rooms).collect();
+        let parts = self.by_home(numbered, |(_, room): &(u32, Box<str>)| {
+            self.shared.home_of(room)
+        });
+        if parts.is_empty() {
+            return reply(Ok(Vec::new()));
+        }
+        let replies = gather(parts.len(), reply, |parts: Vec<Vec<(u32, u32)>>| {
+            let mut members = parts.concat();
+            members.sort_unstable();
+            members.into_iter().map(|(_, members)| members).collect()
+        });
+        for ((home, rooms), reply) in parts.into_iter().zip(replies) {
+            self.submit(home, Request::Members { rooms, reply });
+        }
+    }
+
+    /// Sorts items by their homes; only homes that have any are named.
+    fn by_home<T>(&self, items: Vec<T>, home: impl Fn(&T) -> ShardId) -> Vec<(ShardId, Vec<T>)> {
+        let mut parts: Vec<Vec<T>> = Vec::new();
+        parts.resize_with(self.shared.inboxes.len(), Vec::new);
+        for item in items {
+            parts[home(&item).ix()].push(item);
+        }
+        let parts = (0..).map(ShardId).zip(parts);
+        parts.filter(|(_, items)| !items.is_empty()).collect()
     }
 
     /// Sends a message to one connection. Answers 1, or 0 when there is no such connection.
@@ -179,18 +242,21 @@ impl Handle {
             shard,
             Request::Client {
                 client,
-                command: Command::Push { payload },
+                command: Command::Push {
+                    message: Arc::new(payload.into()),
+                },
                 reply,
             },
         );
     }
 
     /// Sends a message to every connection. Answers how many there are.
-    pub fn push_all(&self, payload: Payload, reply: Reply<u32>) {
+    /// Clients of goim get it if they accept its operation, or if it has none.
+    pub fn push_all(&self, message: Message, reply: Reply<u32>) {
         self.submit(
             ShardId(0),
             Request::PushAll {
-                payload,
+                message: Arc::new(message),
                 reply,
                 is_forwarded: false,
             },

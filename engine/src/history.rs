@@ -85,6 +85,18 @@ impl History {
         dense.then(|| missed.map(|kept| kept.publication.clone()).collect())
     }
 
+    /// The newest publication, unless whoever asks has it. `None`: it has gone, or there has been none.
+    pub(crate) fn newest(&self, since: Position, top: Position) -> Option<Vec<StoredPublication>> {
+        let has_it = since.offset > 0 && since == top;
+        match self.kept.back() {
+            _ if has_it => Some(Vec::new()),
+            Some(newest) if newest.publication.offset == top.offset => {
+                Some(vec![newest.publication.clone()])
+            }
+            _ => None,
+        }
+    }
+
     /// A part of what is kept, as [`HistoryQuery`](crate::api::HistoryQuery) asks for it.
     pub(crate) fn read(
         &self,
@@ -130,7 +142,10 @@ fn weight(publication: &StoredPublication) -> u64 {
         .map(|(key, value)| key.len() + value.len())
         .sum();
     let publisher = publication.publisher.as_deref().map_or(0, |it| {
-        it.client.len() + it.user.len() + it.connection_info.as_ref().map_or(0, |info| info.len())
+        it.client.len()
+            + it.user.len()
+            + it.connection_info.as_ref().map_or(0, |info| info.len())
+            + it.channel_info.as_ref().map_or(0, |info| info.len())
     });
     let json = publication.json.as_ref().map_or(0, bytes::Bytes::len);
     (publication.payload.bytes.len() + json + tags + publisher) as u64 + OVERHEAD_BYTES

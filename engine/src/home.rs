@@ -1,23 +1,23 @@
 //! The home of a room: the one place that orders its publications and knows who is in it.
 
-use std::borrow::Cow;
-use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use fanfare_wire::fossil;
 use hashbrown::HashMap;
 
 use crate::api::{
-    ApiError, IDEMPOTENCY_KEYS_MAX, IDEMPOTENCY_SECONDS, Payload, Position, PresenceEntry,
-    PresenceStats, Published, Reached, StoredPublication,
+    ApiError, IDEMPOTENCY_SECONDS, Position, PresenceEntry, PresenceStats, Published, Reached,
+    StoredPublication,
 };
-use crate::config::RoomOptions;
-use crate::encoding::{Counts, Encoding, reached};
+use crate::config::{RecoveryMode, RoomOptions};
+use crate::encoding::{Counts, Encoding, RoomTag};
 use crate::history::History;
+use crate::idempotency::Idempotency;
 use crate::ids::{ConnRef, ShardId};
 use crate::message::{Join, Joined, Post};
 use crate::room::Room;
-use crate::slab::{Key, Slab};
+use crate::slab::Key;
 
 /// How long a room that nobody uses keeps its numbering. While it does, who comes back can tell "nothing
 /// happened" from "something was lost"; after it, a new epoch says so.
@@ -25,6 +25,10 @@ const META_TTL_MS: u64 = 3_600_000;
 
 /// How long a room without history stays after its last use.
 const IDLE_TTL_MS: u64 = 1_000 * (IDEMPOTENCY_SECONDS + 1);
+
+/// Largest publication that differences are taken of and from, in bytes. To find that two of 1 MiB have nothing in common
+/// takes 12 to 30 ms, which everybody else of the shard waits for; of this size it takes one to two.
+const DELTA_BYTES_MAX: usize = 64 << 10;
 
 /// A shard with members of the room.
 #[derive(Debug)]
@@ -48,8 +52,13 @@ pub(crate) struct Home {
     counts: Counts,
     presence: HashMap<ConnRef, Present>,
     idempotency: Option<Box<Idempotency>>,
+    /// The last publication, whole, as differences are taken from it.
+    previous: Option<Bytes>,
     used_at_ms: u64,
 }
+
+/// Where differences are found.
+pub(crate) type Deltas = fossil::Scratch;
 
 /// Someone in a room.
 #[derive(Debug)]
@@ -67,7 +76,7 @@ pub(crate) struct Ordered {
 }
 
 impl Home {
-    fn new(name: Arc<str>, options: Arc<RoomOptions>, epoch: u64, now_ms: u64) -> Self {
+    pub(crate) fn new(name: Arc<str>, options: Arc<RoomOptions>, epoch: u64, now_ms: u64) -> Self {
         Self {
             name,
             options,
@@ -75,9 +84,10 @@ impl Home {
             position: Position { epoch, offset: 0 },
             history: History::default(),
             shards: Vec::new(),
-            counts: [0; Encoding::COUNT],
+            counts: Counts::default(),
             presence: HashMap::new(),
             idempotency: None,
+            previous: None,
             used_at_ms: now_ms,
         }
     }
@@ -101,15 +111,15 @@ impl Home {
                 self.shards.push(MemberShard {
                     shard,
                     local: join.local,
-                    counts: [0; Encoding::COUNT],
+                    counts: Counts::default(),
                 });
                 self.shards.len() - 1
             });
         let member = &mut self.shards[at];
         // The shard may have forgotten the room and met it again while its last Leave was under way.
         member.local = join.local;
-        member.counts[join.encoding.ix()] += 1;
-        self.counts[join.encoding.ix()] += 1;
+        member.counts.add(join.encoding);
+        self.counts.add(join.encoding);
         // Who leaves is told by what was kept of it when it came.
         if (self.options.presence || self.options.join_leave)
             && let Some(entry) = &join.presence
@@ -118,9 +128,7 @@ impl Home {
             let entry = entry.clone();
             self.presence.insert(join.conn, Present { entry, joins });
         }
-        let recovered = join
-            .recover
-            .and_then(|since| self.history.recover(since, self.position));
+        let recovered = join.recover.and_then(|since| self.recover(since));
         Joined {
             conn: join.conn,
             join: join.number,
@@ -139,7 +147,14 @@ impl Home {
     /// Whether a client that left off here can be given all that it missed.
     pub(crate) fn can_recover(&mut self, since: Position, now_ms: u64) -> bool {
         self.history.expire(now_ms, &self.options);
-        self.history.recover(since, self.position).is_some()
+        self.recover(since).is_some()
+    }
+
+    fn recover(&self, since: Position) -> Option<Vec<StoredPublication>> {
+        match self.options.recovery_mode {
+            RecoveryMode::Stream => self.history.recover(since, self.position),
+            RecoveryMode::Cache => self.history.newest(since, self.position),
+        }
     }
 
     /// Counts a member out. Returns who it was, if the room keeps presence and nothing of it is left.
@@ -156,9 +171,9 @@ impl Home {
             .position(|member| member.shard == conn.shard())
         {
             let member = &mut self.shards[at];
-            member.counts[encoding.ix()] = member.counts[encoding.ix()].saturating_sub(1);
-            self.counts[encoding.ix()] = self.counts[encoding.ix()].saturating_sub(1);
-            if member.counts == [0; Encoding::COUNT] {
+            member.counts.remove(encoding);
+            self.counts.remove(encoding);
+            if member.counts.is_empty() {
                 self.shards.swap_remove(at);
             }
         }
@@ -200,8 +215,8 @@ impl Home {
         }
         let mut payload = post.payload;
         let mut json = None;
-        if keeps_history || self.counts[Encoding::CentrifugeJson.ix()] > 0 {
-            json = find_json(&mut payload);
+        if keeps_history || self.counts.needs_json() {
+            json = payload.find_json();
         }
         let publication = StoredPublication {
             offset: if is_numbered { self.position.offset } else { 0 },
@@ -217,12 +232,44 @@ impl Home {
         }
         let published = Published {
             position: self.position,
-            reached: reached(&self.counts),
+            reached: self.counts.reached(),
             is_duplicate: false,
         };
         Ordered {
             published,
             publication: Some(publication),
+        }
+    }
+
+    /// The difference of a publication that has been ordered from the one before it, if somebody is told differences and
+    /// it is shorter.
+    pub(crate) fn delta(
+        &mut self,
+        publication: &StoredPublication,
+        scratch: &mut Deltas,
+    ) -> Option<Vec<u8>> {
+        if !self.options.delta {
+            return None;
+        }
+        // What is not JSON as it is, is told in two ways, and no difference fits both.
+        let payload = &publication.payload;
+        let current = (payload.is_json && payload.bytes.len() <= DELTA_BYTES_MAX)
+            .then(|| payload.bytes.clone());
+        let previous = std::mem::replace(&mut self.previous, current.clone())?;
+        if !self.counts.has_deltas() {
+            return None;
+        }
+        let mut delta = Vec::new();
+        fossil::write_delta(&mut delta, &previous, &current?, scratch).then_some(delta)
+    }
+
+    /// The room, as frames name it.
+    pub(crate) fn tag(&self, goim_operation: i32) -> RoomTag<'_> {
+        RoomTag {
+            name: &self.name,
+            number: self.number,
+            is_recoverable: self.options.history_size > 0,
+            goim_operation,
         }
     }
 
@@ -292,7 +339,7 @@ impl Home {
     }
 
     pub(crate) fn members(&self) -> u32 {
-        self.counts.iter().sum()
+        self.counts.total()
     }
 
     pub(crate) const fn position(&self) -> Position {
@@ -305,7 +352,7 @@ impl Home {
     }
 
     /// Nobody is in it, nothing is kept in it, and it has been so for long enough.
-    fn is_over(&mut self, now_ms: u64) -> bool {
+    pub(crate) fn is_over(&mut self, now_ms: u64) -> bool {
         if self.members() > 0 {
             return false;
         }
@@ -320,141 +367,11 @@ impl Home {
     }
 }
 
-/// Finds out whether a payload of unknown kind is JSON, which JSON dialects carry as it is, or in the form that is
-/// returned. Others carry it as it was published, whoever else is in the room.
-fn find_json(payload: &mut Payload) -> Option<Bytes> {
-    if payload.is_json {
-        return None;
-    }
-    let json = fanfare_wire::centrifuge::json::normalise(&payload.bytes)?;
-    if matches!(json, Cow::Borrowed(same) if same.len() == payload.bytes.len()) {
-        payload.is_json = true;
-        return None;
-    }
-    Some(Bytes::copy_from_slice(&json))
-}
-
-/// The idempotency keys of a room.
-#[derive(Debug, Default)]
-struct Idempotency {
-    positions: HashMap<Box<str>, Position>,
-    ages: VecDeque<(u64, Box<str>)>,
-}
-
-impl Idempotency {
-    fn find(&mut self, key: &str, now_ms: u64) -> Option<Position> {
-        while self
-            .ages
-            .front()
-            .is_some_and(|(at_ms, _)| now_ms.saturating_sub(*at_ms) >= IDEMPOTENCY_SECONDS * 1000)
-        {
-            self.forget_oldest();
-        }
-        self.positions.get(key).copied()
-    }
-
-    fn insert(&mut self, key: Box<str>, position: Position, now_ms: u64) {
-        if self.ages.len() >= IDEMPOTENCY_KEYS_MAX {
-            self.forget_oldest();
-        }
-        self.ages.push_back((now_ms, key.clone()));
-        self.positions.insert(key, position);
-    }
-
-    fn forget_oldest(&mut self) {
-        if let Some((_, key)) = self.ages.pop_front() {
-            self.positions.remove(&key);
-        }
-    }
-}
-
-/// The rooms that a shard is home of.
-#[derive(Debug)]
-pub(crate) struct Homes {
-    pub(crate) slab: Slab<Home>,
-    names: HashMap<Arc<str>, Key<Home>>,
-    rooms_max: u32,
-    /// Where the search for rooms that are over goes on.
-    collect_at: u32,
-}
-
-impl Homes {
-    pub(crate) fn new(rooms_max: u32) -> Self {
-        Self {
-            slab: Slab::new(),
-            names: HashMap::new(),
-            rooms_max,
-            collect_at: 0,
-        }
-    }
-
-    pub(crate) fn find(&self, name: &str) -> Option<Key<Home>> {
-        self.names.get(name).copied()
-    }
-
-    /// The room's home, made if there is none yet. `None` when the shard has as many as it may.
-    ///
-    /// A room's number is its place among the shard's rooms, spread over the shards: a place is taken again only
-    /// after everyone has left the room, so no member can mistake one for the other.
-    pub(crate) fn find_or_insert(
-        &mut self,
-        name: &Arc<str>,
-        options: &Arc<RoomOptions>,
-        shard: ShardId,
-        shards: u16,
-        now_ms: u64,
-    ) -> Option<Key<Home>> {
-        if let Some(key) = self.find(name) {
-            return Some(key);
-        }
-        if self.slab.len() >= self.rooms_max as usize {
-            return None;
-        }
-        let epoch = random_epoch();
-        let key = self.slab.insert(Home::new(
-            Arc::clone(name),
-            Arc::clone(options),
-            epoch,
-            now_ms,
-        ));
-        let number = key
-            .index()
-            .wrapping_mul(u32::from(shards))
-            .wrapping_add(u32::from(shard.0));
-        if let Some(home) = self.slab.get_mut(key) {
-            home.number = number;
-        }
-        self.names.insert(Arc::clone(name), key);
-        Some(key)
-    }
-
-    /// Looks at some rooms and forgets those that are over; all of them are looked at in turn.
-    pub(crate) fn collect(&mut self, now_ms: u64, at_most: u32) {
-        for _ in 0..at_most.min(self.slab.places()) {
-            self.collect_at = (self.collect_at + 1) % self.slab.places().max(1);
-            let Some(key) = self.slab.key_at(self.collect_at) else {
-                continue;
-            };
-            if self
-                .slab
-                .get_mut(key)
-                .is_some_and(|home| home.is_over(now_ms))
-                && let Some(home) = self.slab.remove(key)
-            {
-                self.names.remove(&home.name);
-            }
-        }
-    }
-}
-
-/// Epochs only have to differ from each other, also across restarts; 0 means "none" on the wire.
-fn random_epoch() -> u64 {
-    fastrand::u64(1..Position::FOREIGN_EPOCH)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::Payload;
+    use crate::homes::Homes;
     use crate::message::Extras;
 
     fn homes() -> (Homes, Arc<RoomOptions>) {

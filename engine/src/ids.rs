@@ -34,6 +34,15 @@ impl ConnRef {
         )
     }
 
+    /// As a number, and back.
+    pub(crate) const fn bits(self) -> u64 {
+        self.0
+    }
+
+    pub(crate) const fn from_bits(bits: u64) -> Self {
+        Self(bits)
+    }
+
     /// Where it lives.
     #[must_use]
     pub const fn shard(self) -> ShardId {

@@ -11,6 +11,9 @@ use std::collections::VecDeque;
 /// is published to now and then does not allocate each time.
 const KEPT_BYTES: usize = 4096;
 
+/// Members that may be noted as fresh more often than there are.
+const FRESH_SLACK: usize = 64;
+
 /// Where a frame begins, and what came before it.
 #[derive(Debug, Clone, Copy)]
 struct Mark {
@@ -47,6 +50,8 @@ pub(crate) struct Lane {
     pub(crate) returning: Vec<u32>,
     /// It stands in the shard's queue of dirty lanes.
     pub(crate) is_queued: bool,
+    /// Members that have joined since the last frame, and heard nothing that a difference could be from.
+    fresh: Vec<u32>,
     /// Somebody did not get everything in the pass under way or the last one.
     pub(crate) has_laggards: bool,
     /// Where the head was when the last complete pass began.
@@ -78,6 +83,7 @@ impl Lane {
             cursors: Vec::new(),
             sweep: None,
             returning: Vec::new(),
+            fresh: Vec::new(),
             is_queued: false,
             has_laggards: false,
             swept_to: 0,
@@ -90,6 +96,30 @@ impl Lane {
         self.slots.push(slot);
         self.cursors.push(self.head());
         self.len() - 1
+    }
+
+    /// The same, in a lane of differences.
+    pub(crate) fn join_fresh(&mut self, slot: u32) -> u32 {
+        // Who comes and goes while nothing is published is here more than once.
+        if self.fresh.len() >= 2 * self.slots.len() + FRESH_SLACK {
+            self.fresh.sort_unstable();
+            self.fresh.dedup();
+        }
+        self.fresh.push(slot);
+        self.join(slot)
+    }
+
+    /// The members that have joined since the last time, each once; some may have left.
+    pub(crate) fn take_fresh(&mut self) -> Vec<u32> {
+        let mut fresh = std::mem::take(&mut self.fresh);
+        fresh.sort_unstable();
+        fresh.dedup();
+        fresh
+    }
+
+    /// A publication that its members are not told.
+    pub(crate) const fn pass_over(&mut self, top: u64) {
+        self.top = top;
     }
 
     /// Removes a member. The last one takes its place: returns that one's slot, if there was another.
@@ -108,8 +138,16 @@ impl Lane {
     }
 
     /// Whether a frame of this length can be appended within the lane's cap.
-    pub(crate) fn has_room(&self, frame_bytes: usize) -> bool {
+    fn has_room(&self, frame_bytes: usize) -> bool {
         self.log_bytes() + frame_bytes <= self.bytes_max || self.log_bytes() == 0
+    }
+
+    /// The same, once what everyone has been sent is forgotten.
+    pub(crate) fn makes_room(&mut self, frame_bytes: usize) -> bool {
+        if !self.has_room(frame_bytes) {
+            self.trim_to_slowest();
+        }
+        self.has_room(frame_bytes)
     }
 
     /// Appends one encoded frame, after which the last publication is `top`.

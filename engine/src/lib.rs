@@ -16,21 +16,24 @@
 //! | `ring/` | the kernel, and all `unsafe` of the engine |
 //! | `shard.rs` | one turn of the loop: the state machine on a ring |
 //! | `core.rs`, `deadlines.rs` | the state machine: connections from accept to close; pings, deadlines, the end |
-//! | `output.rs` | what leaves: direct output, sweeps over lanes, stalls |
+//! | `output.rs`, `sweep.rs`, `held.rs` | what leaves: direct output and stalls, sweeps over lanes, output that waits for a request |
 //! | `lane.rs` | one room, one encoding: the log and the cursors |
-//! | `membership.rs`, `room.rs` | joining, leaving, slow members; rooms as members see them |
-//! | `requests.rs`, `home.rs`, `history.rs`, `users.rs` | rooms and users at their homes |
+//! | `membership.rs`, `rights.rs`, `slow.rs`, `operations.rs`, `room.rs` | joining and leaving; who may; slow members; what goim's clients watch; rooms as members see them |
+//! | `requests.rs`, `broadcast.rs`, `home.rs`, `homes.rs`, `history.rs`, `idempotency.rs`, `users.rs` | rooms and users at their homes |
 //! | `deliveries.rs`, `message.rs`, `mesh.rs` | what shards say to each other |
 //! | `session/` | the dialects |
 //! | `engine.rs`, `handle.rs` | threads, and the way in for services |
+//! | `authority.rs`, `backend.rs` | what is asked of whoever embeds the engine |
 //!
 //! This crate knows no HTTP API, no configuration files and no tokens: `fanfare-control` brings them, through
 //! [`Handle`], [`EngineConfig`] and [`Authority`].
 
 pub mod api;
 mod authority;
+pub mod backend;
 #[cfg(feature = "bench")]
 pub mod bench;
+mod broadcast;
 mod config;
 mod conn;
 mod core;
@@ -43,15 +46,21 @@ mod gather;
 mod handle;
 #[cfg(feature = "sim")]
 pub mod harness;
+mod held;
 mod history;
 mod home;
+mod homes;
+mod hooks;
+mod idempotency;
 mod ids;
 mod lane;
 mod membership;
 mod mesh;
 mod message;
+mod operations;
 mod output;
 mod requests;
+mod rights;
 pub mod ring;
 mod room;
 mod sabotage;
@@ -59,11 +68,16 @@ mod session;
 mod shard;
 mod shared;
 mod slab;
+mod slow;
+mod sweep;
 mod users;
 mod wheel;
 
 pub use authority::{Authority, Capability, Denied, Grant, Rights, SubscriptionGrant};
-pub use config::{Access, EngineConfig, Limits, Namespaces, RoomOptions, SlowPolicy};
+pub use config::{
+    Access, BackendRights, EngineConfig, Goim, KeyPolicy, Limits, Namespaces, RecoveryMode,
+    RoomOptions, SlowPolicy,
+};
 pub use counters::{MetricKind, ShardSnapshot};
 pub use engine::{Engine, StartError};
 pub use handle::Handle;

@@ -2,30 +2,22 @@
 
 use std::sync::Arc;
 
-use fanfare_wire::centrifuge::codes::{DisconnectCode, ErrorCode, UnsubscribeCode};
+use fanfare_wire::centrifuge::FilterNode;
+use fanfare_wire::centrifuge::codes::{ErrorCode, UnsubscribeCode};
 
-use crate::api::{Position, PresenceEntry, Publisher};
-use crate::authority::{Denied, Rights};
-use crate::config::{Access, RoomOptions, SlowPolicy};
-use crate::conn::{Conn, Flow, Identity, Membership, MembershipState, NOWHERE, Source};
+use crate::api::{Position, PresenceEntry};
+use crate::authority::{Denied, Rights, SubscriptionGrant};
+use crate::config::RoomOptions;
+use crate::conn::{Conn, Identity, Membership, MembershipState, NOWHERE};
 use crate::core::Core;
 use crate::deadlines::EXPIRY_GRACE_S;
 use crate::encoding::Encoding;
-use crate::ids::ConnRef;
 use crate::message::{Join, Joined, Request};
+use crate::rights::{Right, permits};
 use crate::room::Room;
 use crate::sabotage::Sabotage;
 use crate::session;
 use crate::slab::Key;
-
-/// What a client wants to do in a room.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Right {
-    Subscribe,
-    Publish,
-    Presence,
-    History,
-}
 
 /// A client's wish to become a member.
 #[derive(Debug, Clone, Copy)]
@@ -38,6 +30,48 @@ pub(crate) struct Subscribe<'a> {
     pub(crate) recover: Option<Position>,
     /// Rather not a member than one that has missed something.
     pub(crate) rejects_unrecovered: bool,
+    /// What it is granted, and so need have neither a token nor the right to.
+    pub(crate) granted: Option<&'a SubscriptionGrant>,
+    /// The client can do with the differences between publications.
+    pub(crate) wants_delta: bool,
+    /// Only publications with such tags.
+    pub(crate) filter: Option<&'a FilterNode>,
+}
+
+/// What the server grants where it says nothing else.
+const NOTHING: SubscriptionGrant = SubscriptionGrant {
+    expires_at: None,
+    info: None,
+    rights: Rights {
+        subscribe: false,
+        publish: false,
+        presence: false,
+        history: false,
+    },
+};
+
+impl<'a> Subscribe<'a> {
+    /// A client asks, and for no more than the room.
+    pub(crate) const fn by_client(room: &'a str) -> Self {
+        Self {
+            granted: None,
+            ..Self::by_server(room)
+        }
+    }
+
+    /// The server puts the client into a room.
+    pub(crate) const fn by_server(room: &'a str) -> Self {
+        Self {
+            request: 0,
+            room,
+            token: "",
+            recover: None,
+            rejects_unrecovered: false,
+            granted: Some(&NOTHING),
+            wants_delta: false,
+            filter: None,
+        }
+    }
 }
 
 impl Core {
@@ -63,35 +97,25 @@ impl Core {
         {
             return Err(ErrorCode::ALREADY_SUBSCRIBED);
         }
-        if conn.rooms.len() >= limits.rooms_per_connection_max as usize {
+        // What a client of goim watches lies among its rooms, and takes none of their places.
+        let rooms = conn.rooms.len() - self.operations_of(conn);
+        if rooms >= limits.rooms_per_connection_max as usize {
             return Err(ErrorCode::LIMIT_EXCEEDED);
         }
         if conn.requests >= limits.requests_in_flight_max {
             return Err(ErrorCode::TOO_MANY_REQUESTS);
         }
-        let mut expires_at = 0;
-        let mut rights = Rights::default();
-        let mut channel_info = None;
-        if !subscribe.token.is_empty() {
-            let grant = self
-                .shared
-                .authority
-                .subscribe(subscribe.token, &identity.user, name, self.now.unix)
-                .map_err(|denied| match denied {
-                    Denied::Expired => ErrorCode::TOKEN_EXPIRED,
-                    Denied::Invalid | Denied::NotPermitted => ErrorCode::PERMISSION_DENIED,
-                })?;
-            expires_at = grant
-                .expires_at
-                .map_or(0, |at| u32::try_from(at).unwrap_or(u32::MAX));
-            rights = grant.rights;
-            channel_info = grant.info;
-        } else if subscribe.request != 0
-            && !permits(identity, None, name, &options, Right::Subscribe)
-        {
-            return Err(ErrorCode::PERMISSION_DENIED);
+        let granted = self.granted(identity, name, &options, &subscribe)?;
+        let expires_at = granted
+            .expires_at
+            .map_or(0, |at| u32::try_from(at).unwrap_or(u32::MAX));
+        let (rights, channel_info) = (granted.rights, granted.info);
+        let info = channel_info.clone();
+        if subscribe.filter.is_some() && !options.tags_filter {
+            return Err(ErrorCode::BAD_REQUEST);
         }
-        let encoding = identity.encoding;
+        let mut encoding = identity.encoding;
+        encoding.is_delta = subscribe.wants_delta && options.delta && encoding.codec.has_deltas();
         let conn_ref = self.conns.name(slot);
         let presence = (options.presence || options.join_leave).then(|| PresenceEntry {
             client: conn_ref.client_id(identity.nonce),
@@ -103,6 +127,10 @@ impl Core {
         let key = self.local_room(name, options)?;
         let Some(room) = self.rooms.slab.get_mut(key) else {
             return Err(ErrorCode::INTERNAL);
+        };
+        let filter = match subscribe.filter {
+            Some(filter) => room.filter(filter).ok_or(ErrorCode::LIMIT_EXCEEDED)?,
+            None => 0,
         };
         room.joins_pending += 1;
         let (name, home) = (Arc::clone(&room.name), room.home_shard);
@@ -121,16 +149,46 @@ impl Core {
             presence,
         };
         if let Some(conn) = self.conns.get_mut(slot) {
+            if let Some(info) = info {
+                conn.more().channel_info.push((key, info));
+            }
             conn.requests += 1;
             conn.rooms
-                .push(Membership::joining(&join, expires_at, rights));
+                .push(Membership::joining(&join, filter, expires_at, rights));
         }
         self.request(home, Request::Join(Box::new(join)));
         Ok(())
     }
 
+    /// What lets a client into a room: what it was granted by name, a token, or the options of the room.
+    fn granted(
+        &self,
+        identity: &Identity,
+        room: &str,
+        options: &RoomOptions,
+        subscribe: &Subscribe<'_>,
+    ) -> Result<SubscriptionGrant, ErrorCode> {
+        if let Some(granted) = subscribe.granted {
+            return Ok(granted.clone());
+        }
+        if !subscribe.token.is_empty() {
+            let authority = &self.shared.authority;
+            return authority
+                .subscribe(subscribe.token, &identity.user, room, self.now.unix)
+                .map_err(|denied| match denied {
+                    Denied::Expired => ErrorCode::TOKEN_EXPIRED,
+                    Denied::Invalid | Denied::NotPermitted => ErrorCode::PERMISSION_DENIED,
+                });
+        }
+        if permits(identity, None, room, options, Right::Subscribe) {
+            Ok(NOTHING)
+        } else {
+            Err(ErrorCode::PERMISSION_DENIED)
+        }
+    }
+
     /// The room's home has counted the connection in: it takes its place in the lane, exactly here.
-    pub(crate) fn joined(&mut self, joined: Joined) {
+    pub(crate) fn joined(&mut self, mut joined: Joined) {
         let key = joined.local;
         let Some(room) = self.rooms.slab.get_mut(key) else {
             debug_assert!(false, "a room stays while joins are pending");
@@ -167,15 +225,33 @@ impl Core {
             self.rooms.remove_unused(key);
             return;
         };
-        let lane = room.lane_or_new(joined.encoding, joined.position.offset);
+        let filter = self
+            .conns
+            .get(slot)
+            .and_then(|conn| conn.membership(key))
+            .map_or(0, |membership| membership.filter);
+        let encoding = Encoding {
+            filter,
+            ..joined.encoding
+        };
+        if let Some(filter) = room.filter_at(filter)
+            && let Some(recovered) = &mut joined.recovered
+        {
+            recovered.retain(|publication| filter.matches(&publication.tags));
+        }
+        let lane = room.lane_or_new(encoding, joined.position.offset);
         debug_assert_eq!(
             lane.top(),
             joined.position.offset,
             "joins and publications come in one order"
         );
-        let place = lane.join(slot);
+        let place = if encoding.is_delta {
+            lane.join_fresh(slot)
+        } else {
+            lane.join(slot)
+        };
         if self.sabotage_join_behind() {
-            self.join_behind(key, joined.encoding, place);
+            self.join_behind(key, encoding, place);
         }
         if let Some(conn) = self.conns.get_mut(slot) {
             conn.requests = conn.requests.saturating_sub(1);
@@ -192,7 +268,7 @@ impl Core {
                 counters.unrecovered.inc()
             }
         }
-        session::joined(self, slot, &joined);
+        session::joined(self, slot, joined);
     }
 
     /// Takes the connection out of a room it asked to leave.
@@ -243,10 +319,16 @@ impl Core {
         else {
             return;
         };
-        let Some(encoding) = conn.encoding() else {
+        let Some(encoding) = conn.encoding_in(&conn.rooms[at]) else {
             return;
         };
         let membership = conn.rooms.swap_remove(at);
+        if let Some(more) = &mut conn.more {
+            more.channel_info.retain(|(of, _)| *of != key);
+        }
+        if let Some(room) = self.rooms.slab.get_mut(key) {
+            room.drop_filter(membership.filter);
+        }
         // While the join is pending, the home's answer will find nobody, and leave then.
         let MembershipState::Member { place } = membership.state else {
             return;
@@ -261,138 +343,12 @@ impl Core {
                 room.home_shard,
                 Request::Leave {
                     home,
-                    encoding,
+                    encoding: encoding.unfiltered(),
                     conn: conn_ref,
                 },
             );
         }
         self.rooms.remove_unused(key);
-    }
-
-    /// Gives up a place in a lane. What the socket took of a frame in part becomes direct output, so that the
-    /// stream stays one of whole frames.
-    pub(crate) fn leave_lane(&mut self, key: Key<Room>, encoding: Encoding, slot: u32, place: u32) {
-        if place == NOWHERE {
-            return;
-        }
-        self.finish_frame(key, encoding, slot, place);
-        let Some(room) = self.rooms.slab.get_mut(key) else {
-            return;
-        };
-        let Some(lane) = room.lane_mut(encoding) else {
-            return;
-        };
-        let moved = lane.leave(place);
-        lane.trim_after_sends();
-        if !lane.returning.is_empty() && !lane.is_queued {
-            self.mark_dirty(key, encoding);
-        }
-        if let Some(moved) = moved
-            && let Some(conn) = self.conns.get_mut(moved)
-        {
-            if key == self.everyone {
-                conn.everyone = place;
-            } else if let Some(membership) = conn.membership_mut(key) {
-                membership.state = MembershipState::Member { place };
-            }
-        }
-        if let Some(room) = self.rooms.slab.get_mut(key) {
-            room.drop_unused(encoding);
-        }
-    }
-
-    /// Moves the rest of a frame that was sent in part from the lane to the connection's own output.
-    fn finish_frame(&mut self, key: Key<Room>, encoding: Encoding, slot: u32, place: u32) {
-        let Some(lane) = self.rooms.lane(key, encoding) else {
-            return;
-        };
-        let Some(conn) = self.conns.get_mut(slot) else {
-            return;
-        };
-        let (Flow::Stalled(source) | Flow::Resuming(source)) = conn.flow else {
-            return;
-        };
-        if source != Source::Lane(key) {
-            return;
-        }
-        let cursor = lane.cursor(place);
-        let rest = lane.between(cursor, lane.boundary(cursor).at);
-        let unsent = conn.unsent.get_or_insert_default();
-        unsent.splice(..0, rest.iter().copied());
-        self.output.unsent_bytes += rest.len();
-        if let Flow::Stalled(_) = conn.flow {
-            conn.flow = Flow::Stalled(Source::Direct);
-        } else {
-            conn.flow = Flow::Resuming(Source::Direct);
-            self.output.resuming.push(slot);
-        }
-    }
-
-    // -- slow members
-
-    /// Makes room for a frame in a full lane, everyone who takes output having been sent everything: members that
-    /// keep more than half the cap, or what the frame needs, are dealt with as the room's policy says.
-    pub(crate) fn evict(&mut self, key: Key<Room>, encoding: Encoding, frame_bytes: usize) {
-        let Some(room) = self.rooms.slab.get_mut(key) else {
-            return;
-        };
-        let policy = room.options.slow_policy;
-        let bytes_max = u64::from(room.options.lane_bytes_max);
-        let keep_bytes = (bytes_max / 2).min(bytes_max.saturating_sub(frame_bytes as u64));
-        let Some(lane) = room.lane_mut(encoding) else {
-            return;
-        };
-        let tail = lane.head().saturating_sub(keep_bytes);
-        let slow: Vec<u32> = lane
-            .members()
-            .filter(|&(_, cursor)| lane.kept_for(cursor) < tail)
-            .map(|(slot, _)| slot)
-            .collect();
-        for slot in slow {
-            if policy == SlowPolicy::Disconnect || key == self.everyone {
-                self.slow(slot);
-            } else {
-                self.skip(key, encoding, slot);
-            }
-        }
-        if let Some(lane) = self.rooms.lane_mut(key, encoding) {
-            lane.trim_to_slowest();
-        }
-    }
-
-    /// Disconnects a client that reads too slowly.
-    pub(crate) fn slow(&mut self, slot: u32) {
-        if self.conns.get(slot).is_some_and(Conn::is_open) {
-            self.gauges.counters.slow_disconnected.inc();
-            self.disconnect(slot, DisconnectCode::SLOW);
-        }
-    }
-
-    /// Moves a member to the tail and tells it what it lost.
-    fn skip(&mut self, key: Key<Room>, encoding: Encoding, slot: u32) {
-        let Some(place) = self
-            .conns
-            .get(slot)
-            .and_then(|conn| conn.membership(key))
-            .map(Membership::place)
-        else {
-            return;
-        };
-        if place == NOWHERE {
-            return;
-        }
-        self.finish_frame(key, encoding, slot, place);
-        let is_silent = self.is_sabotaged(Sabotage::SkipSilently);
-        let Some(lane) = self.rooms.lane_mut(key, encoding) else {
-            return;
-        };
-        let from = lane.boundary(lane.cursor(place)).top_before + 1;
-        let to = lane.top();
-        lane.set_cursor(place, lane.head());
-        self.gauges.counters.slow_skipped.inc();
-        if !is_silent {
-            session::gap(self, slot, key, from, to);
-        }
     }
 
     /// Takes the connection out of the rooms for which its token has expired.
@@ -411,36 +367,7 @@ impl Core {
         }
     }
 
-    // -- names and rights
-
-    /// The room's options, if its name is one.
-    pub(crate) fn check_room<'a>(
-        &self,
-        name: &'a str,
-    ) -> Result<(&'a str, Arc<RoomOptions>), ErrorCode> {
-        if !is_room_name(name, self.shared.config.limits.room_name_bytes_max) {
-            return Err(ErrorCode::BAD_REQUEST);
-        }
-        self.shared
-            .options
-            .of(name)
-            .map(|options| (name, Arc::clone(options)))
-            .ok_or(ErrorCode::UNKNOWN_CHANNEL)
-    }
-
-    /// Whether the connection may do this in the room.
-    pub(crate) fn may(&self, slot: u32, room: &str, options: &RoomOptions, right: Right) -> bool {
-        let Some(conn) = self.conns.get(slot) else {
-            return false;
-        };
-        let Some(identity) = &conn.identity else {
-            return false;
-        };
-        let membership = self.rooms.find(room).and_then(|key| conn.membership(key));
-        permits(identity, membership, room, options, right)
-    }
-
-    fn local_room(
+    pub(crate) fn local_room(
         &mut self,
         name: &str,
         options: Arc<RoomOptions>,
@@ -464,50 +391,4 @@ impl Core {
             lane.rewind_for_sabotage(place);
         }
     }
-}
-
-/// Room names: not empty, at most so long, no control characters. Case and Unicode are taken as they are.
-pub(crate) fn is_room_name(name: &str, bytes_max: u32) -> bool {
-    !name.is_empty() && name.len() <= bytes_max as usize && !name.chars().any(char::is_control)
-}
-
-fn permits(
-    identity: &Identity,
-    membership: Option<&Membership>,
-    room: &str,
-    options: &RoomOptions,
-    right: Right,
-) -> bool {
-    let has = |rights: Rights| match right {
-        Right::Subscribe => rights.subscribe,
-        Right::Publish => rights.publish,
-        Right::Presence => rights.presence,
-        Right::History => rights.history,
-    };
-    let access = match right {
-        Right::Subscribe => options.subscribe,
-        Right::Publish => options.publish,
-        Right::Presence => options.presence_access,
-        Right::History => options.history_access,
-    };
-    let is_open_to = match access {
-        Access::Grant => false,
-        Access::Members => membership.is_some(),
-        Access::Users => membership.is_some() || !identity.user.is_empty(),
-        Access::Everyone => true,
-    };
-    identity.is_service
-        || is_open_to
-        || membership.is_some_and(|membership| has(membership.rights))
-        || has(identity.rights(room))
-}
-
-/// A connection as the publisher of something.
-pub(crate) fn publisher(conn: &Conn, name: ConnRef) -> Option<Box<Publisher>> {
-    let identity = conn.identity.as_ref()?;
-    Some(Box::new(Publisher {
-        client: name.client_id(identity.nonce).to_string().into(),
-        user: identity.user.clone(),
-        connection_info: identity.info(),
-    }))
 }

@@ -5,17 +5,20 @@
 //! requests only while what it has to deliver finds room.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 
 use crate::api::{
-    ApiError, ClientId, HistoryQuery, Payload, Position, PresenceEntry, PresenceStats, Publish,
-    Published, Publisher, Reply, RoomInfo, StoredPublication, UserConnections,
+    ApiError, ClientId, HistoryQuery, Message, Payload, Position, PresenceEntry, PresenceStats,
+    Publish, Published, Publisher, Reply, RoomInfo, StoredPublication, UserConnections,
 };
 use crate::encoding::Encoding;
 use crate::home::Home;
+use crate::hooks::Resume;
 use crate::ids::{ConnRef, ShardId};
 use crate::room::Room;
+use crate::session::SessionName;
 use crate::slab::Key;
 
 /// To the home of a room or of a user.
@@ -61,6 +64,55 @@ pub(crate) enum Request {
         reply: Reply<Vec<RoomInfo>>,
         is_forwarded: bool,
     },
+    /// Commands of a client whose answers go out on another connection.
+    Upstream {
+        session: SessionName,
+        data: Bytes,
+    },
+    /// A connection of goim has a key. Other connections may have the same.
+    BindKey {
+        key: Box<str>,
+        conn: ConnRef,
+    },
+    UnbindKey {
+        key: Box<str>,
+        conn: ConnRef,
+    },
+    /// How many are in the room of a client of goim, which has sent a heartbeat with this version and sequence.
+    Online {
+        room: Box<str>,
+        conn: ConnRef,
+        version: i16,
+        seq: i32,
+    },
+    /// How many are in each of these rooms, which have a home here, with their numbers among those asked for.
+    Members {
+        rooms: Vec<(u32, Box<str>)>,
+        reply: Reply<Vec<(u32, u32)>>,
+    },
+    /// A message to all connections of several users, or to those with several keys; answers how many it was sent on to.
+    PushTo {
+        whom: Whom,
+        names: Vec<Box<str>>,
+        message: Arc<Message>,
+        reply: Reply<u32>,
+    },
+    /// The backend has answered a question about this connection.
+    Resume {
+        conn: ConnRef,
+        then: Resume,
+    },
+    /// A request of this connection comes for what a session has to say, and waits so long.
+    Poll {
+        session: SessionName,
+        conn: ConnRef,
+        wait: Duration,
+    },
+    /// The request that was to hear this from a session has gone.
+    Unpolled {
+        session: ConnRef,
+        body: Bytes,
+    },
     /// The user has a new connection.
     Bind {
         user: Box<str>,
@@ -85,7 +137,7 @@ pub(crate) enum Request {
     },
     /// A message to every connection of this shard; answers how many there are. The first shard to get it forwards it.
     PushAll {
-        payload: Payload,
+        message: Arc<Message>,
         reply: Reply<u32>,
         is_forwarded: bool,
     },
@@ -120,15 +172,24 @@ impl Request {
             } => reply(Err(error)),
             Self::HistoryRemove { reply, .. } => reply(Err(error)),
             Self::Rooms { reply, .. } => reply(Err(error)),
-            Self::User { reply, .. } | Self::Client { reply, .. } | Self::PushAll { reply, .. } => {
-                reply(Err(error))
-            }
+            Self::Members { reply, .. } => reply(Err(error)),
+            Self::User { reply, .. }
+            | Self::Client { reply, .. }
+            | Self::PushTo { reply, .. }
+            | Self::PushAll { reply, .. } => reply(Err(error)),
             Self::Publish { .. }
             | Self::Presence { .. }
             | Self::PresenceStats { .. }
             | Self::History { .. }
             | Self::Join(_)
             | Self::Leave { .. }
+            | Self::Upstream { .. }
+            | Self::BindKey { .. }
+            | Self::UnbindKey { .. }
+            | Self::Online { .. }
+            | Self::Resume { .. }
+            | Self::Poll { .. }
+            | Self::Unpolled { .. }
             | Self::Bind { .. }
             | Self::Unbind { .. } => {}
         }
@@ -194,6 +255,24 @@ pub(crate) struct Join {
     pub(crate) presence: Option<PresenceEntry>,
 }
 
+/// What came of coming for what a session has to say.
+pub(crate) enum Polled {
+    Body {
+        session: ConnRef,
+        body: Bytes,
+    },
+    /// It had nothing to say.
+    Nothing,
+    NoSession,
+}
+
+/// What names stand for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Whom {
+    Users,
+    Keys,
+}
+
 /// To the shard of a connection.
 pub(crate) enum Delivery {
     /// A frame for the members of a room.
@@ -205,6 +284,18 @@ pub(crate) enum Delivery {
         conn: ConnRef,
         request: u32,
         answer: Answer,
+    },
+    /// The answer to a request that came for what a session has to say.
+    Polled {
+        conn: ConnRef,
+        polled: Polled,
+    },
+    /// The answer to a heartbeat.
+    Online {
+        conn: ConnRef,
+        version: i16,
+        seq: i32,
+        members: u32,
     },
     /// A service, or the user's home, wants something done.
     Command {
@@ -220,6 +311,34 @@ pub(crate) struct Frame {
     /// Offset of the room's last publication, this frame included.
     pub(crate) top: u64,
     pub(crate) bytes: Bytes,
+    pub(crate) extra: Option<Box<FrameExtra>>,
+}
+
+impl Frame {
+    /// What it takes of a lane at most.
+    pub(crate) fn bytes_max(&self) -> usize {
+        let whole = self.extra.as_ref().and_then(|extra| extra.whole.as_ref());
+        self.bytes.len().max(whole.map_or(0, Bytes::len))
+    }
+
+    /// The same for another lane.
+    pub(crate) fn of(&self, encoding: Encoding) -> Self {
+        Self {
+            encoding,
+            bytes: self.bytes.clone(),
+            extra: self.extra.clone(),
+            ..*self
+        }
+    }
+}
+
+/// What few frames have.
+#[derive(Default, Clone)]
+pub(crate) struct FrameExtra {
+    /// The same whole, when the frame is a difference, for those who have not heard what it is from.
+    pub(crate) whole: Option<Bytes>,
+    /// The tags that members' filters look at.
+    pub(crate) tags: Vec<(Box<str>, Box<str>)>,
 }
 
 /// The home has counted the member; what is published from now on reaches it.
@@ -268,7 +387,7 @@ pub(crate) enum Command {
     Subscribe { room: Arc<str> },
     Unsubscribe { room: Arc<str> },
     Disconnect { code: u16, reason: Arc<str> },
-    Push { payload: Payload },
+    Push { message: Arc<Message> },
 }
 
 /// Who waits for an answer.

@@ -9,11 +9,12 @@ use std::collections::VecDeque;
 use crate::conn::{Flow, NOWHERE, Phase, Source};
 use crate::core::{Core, Op};
 use crate::encoding::Encoding;
-use crate::lane::{Lane, Sweep};
+use crate::lane::Lane;
 use crate::ring::Short;
 use crate::room::Room;
 use crate::sabotage::Sabotage;
 use crate::slab::Key;
+use crate::sweep::{Fit, Planner, Progress};
 
 /// Sends in one batch: enough to make the cost of entering the kernel vanish, few enough that the completions of
 /// a batch that all came up short fit the completion queue.
@@ -26,21 +27,22 @@ const KEPT_BYTES: usize = 1 << 20;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Planned {
     pub(crate) slot: u32,
-    what: What,
+    pub(crate) what: What,
 }
 
 #[derive(Debug, Clone, Copy)]
-enum What {
+pub(crate) enum What {
     /// Direct output of this turn: a range of the shard's buffer.
     Piece { start: usize, end: usize },
     /// The connection's own unsent output.
     Unsent,
-    /// All that lies between a member's old cursor and the head.
+    /// All that lies between a member's old cursor and its new one, which is the head unless frames are sent singly.
     Lane {
-        room: Key<Room>,
-        encoding: Encoding,
+        /// Which of the lanes of the batch.
+        lane: usize,
         place: u32,
         from: u64,
+        to: u64,
     },
 }
 
@@ -62,6 +64,8 @@ pub(crate) struct Output {
     pub(crate) resuming: Vec<u32>,
     /// Connections to be closed when their direct output has left.
     pub(crate) finishing: Vec<u32>,
+    /// Connections whose output is held and that have been written to.
+    pub(crate) held: Vec<u32>,
     /// Bytes of all unsent output.
     pub(crate) unsent_bytes: usize,
     /// Connections that let more replies wait than they may.
@@ -71,11 +75,11 @@ pub(crate) struct Output {
     /// Lanes that the batch under way took from.
     touched: Vec<(Key<Room>, Encoding)>,
     /// Connections in the batch that were coming back from a stall.
-    resumed: Vec<u32>,
+    pub(crate) resumed: Vec<u32>,
     pub(crate) plan: Vec<Planned>,
     /// Smaller than [`BATCH_SENDS`] in simulations, where few connections are to fill many batches.
     pub(crate) batch_sends: usize,
-    batch: u32,
+    pub(crate) batch: u32,
     /// The batches under way at two times, up to [`Output::mark_recent`]'s interval and up to twice that ago.
     marks: [(u64, u32); 2],
 }
@@ -90,6 +94,22 @@ impl Output {
 
     pub(crate) fn has_dirty_lanes(&self) -> bool {
         !self.dirty.is_empty()
+    }
+
+    /// Gives a lane that has something to send its turn.
+    pub(crate) fn queue(&mut self, lane: &mut Lane, room: Key<Room>, encoding: Encoding) {
+        if !lane.is_queued {
+            lane.is_queued = true;
+            self.dirty.push_back((room, encoding));
+        }
+    }
+
+    /// Something is to be done for a connection alone.
+    pub(crate) fn has_direct(&self) -> bool {
+        !(self.pieces.is_empty()
+            && self.resuming.is_empty()
+            && self.finishing.is_empty()
+            && self.overflowing.is_empty())
     }
 
     /// Direct output is better sent before more is written.
@@ -109,8 +129,21 @@ impl Output {
         self.batch.wrapping_sub(batch) < self.batch.wrapping_sub(self.marks[1].1)
     }
 
-    fn is_batch_full(&self) -> bool {
+    pub(crate) fn is_batch_full(&self) -> bool {
         self.plan.len() >= self.batch_sends
+    }
+
+    /// Moves what was written for a connection in this turn, and has not been planned, to the end of `to`.
+    pub(crate) fn take_pieces(&mut self, slot: u32, to: &mut Vec<u8>) {
+        let (next, mut at) = (self.next_piece, 0);
+        self.pieces.retain(|piece| {
+            at += 1;
+            let is_taken = at > next && piece.slot == slot;
+            if is_taken {
+                to.extend_from_slice(&self.bytes[piece.start..piece.end]);
+            }
+            !is_taken
+        });
     }
 
     fn begin_batch(&mut self) {
@@ -132,20 +165,21 @@ impl Core {
     /// Writes direct output for a connection. It leaves with the next flush, after what was written before.
     pub(crate) fn write(&mut self, slot: u32, write: impl FnOnce(&mut Vec<u8>)) {
         // Whoever was told to go hears nothing more: nothing may follow the closing words.
-        if !self
+        let Some(conn) = self
             .conns
             .get(slot)
-            .is_some_and(|conn| matches!(conn.phase, Phase::Handshake | Phase::Open))
-        {
+            .filter(|conn| matches!(conn.phase, Phase::Handshake | Phase::Open))
+        else {
             return;
-        }
+        };
+        let is_single = conn.encoding().is_some_and(Encoding::is_sent_singly);
         let output = &mut self.output;
         let start = output.bytes.len();
         write(&mut output.bytes);
         let end = output.bytes.len();
         // What follows in the same turn goes out with it, unless it is on its way already.
         match output.pieces[output.next_piece..].last_mut() {
-            Some(last) if last.slot == slot && last.end == start => last.end = end,
+            Some(last) if last.slot == slot && last.end == start && !is_single => last.end = end,
             _ => output.pieces.push(Piece { slot, start, end }),
         }
     }
@@ -204,6 +238,9 @@ impl Core {
             unsent.extend_from_slice(&self.output.bytes[start..end]);
             let is_over = unsent.len() > self.shared.config.limits.direct_bytes_max as usize;
             self.output.unsent_bytes += end - start;
+            if conn.flow == Flow::Held {
+                self.output.held.push(slot);
+            }
             if is_over {
                 self.output.overflowing.push(slot);
             }
@@ -276,12 +313,8 @@ impl Core {
 
     /// The lane has something to send.
     pub(crate) fn mark_dirty(&mut self, room: Key<Room>, encoding: Encoding) {
-        let Some(lane) = self.rooms.lane_mut(room, encoding) else {
-            return;
-        };
-        if !lane.is_queued {
-            lane.is_queued = true;
-            self.output.dirty.push_back((room, encoding));
+        if let Some(lane) = self.rooms.lane_mut(room, encoding) {
+            self.output.queue(lane, room, encoding);
         }
     }
 
@@ -321,6 +354,11 @@ impl Core {
         let Some(lane) = self.rooms.lane_mut(key, encoding) else {
             return Progress::Done;
         };
+        let touched = &mut self.output.touched;
+        if touched.last() != Some(&(key, encoding)) {
+            touched.push((key, encoding));
+        }
+        let lane_index = touched.len() - 1;
         let mut planner = Planner {
             conns: &mut self.conns,
             output: &mut self.output,
@@ -328,19 +366,39 @@ impl Core {
             everyone: self.everyone,
             key,
             encoding,
+            lane_index,
             frames: (u64::MAX, 0),
         };
-        let progress = planner.lane(lane);
-        if self.output.touched.last() != Some(&(key, encoding)) {
-            self.output.touched.push((key, encoding));
-        }
-        progress
+        planner.lane(lane)
     }
 
     // -- sending and settling
 
-    /// The bytes of a planned send.
-    pub(crate) fn planned_bytes(&self, planned: &Planned) -> &[u8] {
+    /// The sends of the batch: to whom, and what.
+    pub(crate) fn planned_sends(&self) -> impl Iterator<Item = (u32, &[u8])> {
+        // Most sends in a row are of one lane, which is found once for all of them.
+        let mut last = None;
+        self.output.plan.iter().map(move |planned| {
+            let What::Lane { lane, from, to, .. } = planned.what else {
+                return (planned.slot, self.planned_bytes(planned));
+            };
+            let lane = match last {
+                Some((index, last)) if index == lane => last,
+                _ => last.insert((lane, self.planned_lane(lane))).1,
+            };
+            (
+                planned.slot,
+                lane.map_or(&[][..], |lane| lane.between(from, to)),
+            )
+        })
+    }
+
+    fn planned_lane(&self, index: usize) -> Option<&Lane> {
+        let (room, encoding) = self.output.touched[index];
+        self.rooms.lane(room, encoding)
+    }
+
+    fn planned_bytes(&self, planned: &Planned) -> &[u8] {
         match planned.what {
             What::Piece { start, end } => &self.output.bytes[start..end],
             What::Unsent => self
@@ -348,15 +406,9 @@ impl Core {
                 .get(planned.slot)
                 .and_then(|conn| conn.unsent.as_deref())
                 .map_or(&[], Vec::as_slice),
-            What::Lane {
-                room,
-                encoding,
-                from,
-                ..
-            } => self
-                .rooms
-                .lane(room, encoding)
-                .map_or(&[], |lane| lane.since(from)),
+            What::Lane { lane, from, to, .. } => self
+                .planned_lane(lane)
+                .map_or(&[], |lane| lane.between(from, to)),
         }
     }
 
@@ -404,15 +456,10 @@ impl Core {
         let counters = &self.gauges.counters;
         let bytes = self.planned_bytes(planned).len() as u64;
         counters.bytes_sent.sub(bytes - u64::from(taken));
-        if let What::Lane {
-            room,
-            encoding,
-            from,
-            ..
-        } = planned.what
-        {
-            let lane = self.rooms.lane(room, encoding);
-            let frames = lane.map_or(0, |lane| lane.frames_since(from + u64::from(taken)));
+        if let What::Lane { lane, from, to, .. } = planned.what {
+            let frames = self.planned_lane(lane).map_or(0, |lane| {
+                lane.frames_since(from + u64::from(taken)) - lane.frames_since(to)
+            });
             counters.deliveries.sub(frames);
         }
     }
@@ -428,6 +475,9 @@ impl Core {
                 let rest = &self.output.bytes[start + taken as usize..end];
                 conn.unsent = Some(Box::new(rest.to_vec()));
                 self.output.unsent_bytes += rest.len();
+                if rest.len() > self.shared.config.limits.direct_bytes_max as usize {
+                    self.output.overflowing.push(planned.slot);
+                }
                 Source::Direct
             }
             What::Unsent => {
@@ -438,11 +488,9 @@ impl Core {
                 Source::Direct
             }
             What::Lane {
-                room,
-                encoding,
-                place,
-                from,
+                lane, place, from, ..
             } => {
+                let (room, encoding) = self.output.touched[lane];
                 let forgets = self.is_sabotaged(Sabotage::ForgetShortSends);
                 let lane = self.rooms.lane_mut(room, encoding);
                 if let Some(lane) = lane.filter(|_| !forgets) {
@@ -478,7 +526,14 @@ impl Core {
 
     /// The connection takes output: what it has not got of this room is to be sent out of turn.
     fn return_to_lane(&mut self, slot: u32, room: Key<Room>) {
-        let Some(encoding) = self.conns.get(slot).and_then(|conn| conn.encoding()) else {
+        let encoding = self.conns.get(slot).and_then(|conn| {
+            match conn.membership(room) {
+                Some(membership) => conn.encoding_in(membership),
+                // The room of everyone.
+                None => conn.encoding(),
+            }
+        });
+        let Some(encoding) = encoding else {
             return;
         };
         let forgets = self.is_sabotaged(Sabotage::ForgetReturning);
@@ -497,143 +552,22 @@ impl Core {
         let Some(conn) = self.conns.get(slot) else {
             return;
         };
-        let Some(encoding) = conn.encoding() else {
-            return;
-        };
         let count = conn.rooms.len();
         for at in 0..=count {
             let Some(conn) = self.conns.get(slot) else {
                 return;
             };
-            let (room, place) = match conn.rooms.get(at) {
-                Some(membership) => (membership.room, membership.place()),
-                None => (self.everyone, conn.everyone),
+            let (room, place, encoding) = match conn.rooms.get(at) {
+                Some(it) => (it.room, it.place(), conn.encoding_in(it)),
+                None => (self.everyone, conn.everyone, conn.encoding()),
+            };
+            let Some(encoding) = encoding else {
+                return;
             };
             let lane = self.rooms.lane(room, encoding);
             if place != NOWHERE && lane.is_some_and(|lane| lane.cursor(place) < lane.head()) {
                 self.return_to_lane(slot, room);
             }
         }
-    }
-}
-
-/// Whether something was put into the batch.
-enum Fit {
-    Yes,
-    /// There is nothing to send.
-    Nothing,
-    /// The batch is full, or has a send for this socket already.
-    No,
-}
-
-/// How far a lane got in planning.
-enum Progress {
-    /// Everyone it could send to is in the batch.
-    Done,
-    /// The batch is full.
-    More,
-    /// The batch has a send for one of its members already.
-    Conflict,
-}
-
-/// Goes through a lane's members.
-struct Planner<'a> {
-    conns: &'a mut crate::conn::Conns,
-    output: &'a mut Output,
-    counters: &'a crate::counters::Counters,
-    everyone: Key<Room>,
-    key: Key<Room>,
-    encoding: Encoding,
-    /// The frames that a cursor lacks, remembered: most members have the same one.
-    frames: (u64, u64),
-}
-
-impl Planner<'_> {
-    fn lane(&mut self, lane: &mut Lane) -> Progress {
-        while let Some(&slot) = lane.returning.last() {
-            if let Some(place) = self.place_of(slot)
-                && let Fit::No = self.member(lane, place)
-            {
-                return self.stopped();
-            }
-            lane.returning.pop();
-        }
-        if lane.sweep.is_none() && !lane.begin_sweep() {
-            return Progress::Done;
-        }
-        while let Some(Sweep { next, .. }) = lane.sweep {
-            if next >= lane.len() {
-                // What was appended meanwhile is for another pass, after the other lanes have had their turn.
-                lane.end_sweep();
-                if lane.is_swept() {
-                    return Progress::Done;
-                }
-                return Progress::More;
-            }
-            if let Fit::No = self.member(lane, next) {
-                return self.stopped();
-            }
-            lane.sweep_on();
-        }
-        Progress::More
-    }
-
-    fn stopped(&self) -> Progress {
-        if self.output.is_batch_full() {
-            Progress::More
-        } else {
-            Progress::Conflict
-        }
-    }
-
-    fn member(&mut self, lane: &mut Lane, place: u32) -> Fit {
-        let from = lane.cursor(place);
-        let head = lane.head();
-        if from == head {
-            return Fit::Nothing;
-        }
-        let slot = lane.slot(place);
-        let Some(conn) = self.conns.get_mut(slot) else {
-            return Fit::Nothing;
-        };
-        let is_resuming = conn.flow == Flow::Resuming(Source::Lane(self.key));
-        debug_assert!(conn.is_open(), "who is told to go leaves its lanes first");
-        if !conn.is_open() || conn.flow != Flow::Clear && !is_resuming {
-            lane.has_laggards = true;
-            return Fit::Nothing;
-        }
-        if conn.batch == self.output.batch || self.output.is_batch_full() {
-            return Fit::No;
-        }
-        conn.batch = self.output.batch;
-        if is_resuming {
-            self.output.resumed.push(slot);
-        }
-        if self.frames.0 != from {
-            self.frames = (from, lane.frames_since(from));
-        }
-        lane.set_cursor(place, head);
-        let what = What::Lane {
-            room: self.key,
-            encoding: self.encoding,
-            place,
-            from,
-        };
-        self.output.plan.push(Planned { slot, what });
-        self.counters.sends.inc();
-        self.counters.deliveries.add(self.frames.1);
-        self.counters.bytes_sent.add(head - from);
-        Fit::Yes
-    }
-
-    fn place_of(&self, slot: u32) -> Option<u32> {
-        let conn = self.conns.get(slot)?;
-        let place = if self.key == self.everyone {
-            conn.everyone
-        } else {
-            conn.membership(self.key)
-                .map_or(NOWHERE, crate::conn::Membership::place)
-        };
-        (place != NOWHERE).then_some(place)
     }
 }

@@ -2,18 +2,20 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use fanfare_wire::centrifuge::codes::DisconnectCode;
 
-use crate::api::{ApiError, History, Position, PresenceStats, Published, Reply, RoomInfo};
-use crate::config::RoomOptions;
+use crate::api::{ApiError, History, Message, Position, PresenceStats, Published, Reply, RoomInfo};
+use crate::broadcast::News;
+use crate::config::{KeyPolicy, RoomOptions};
+use crate::conn::Phase;
 use crate::core::Core;
-use crate::encoding::{self, Encoding, RoomTag};
+use crate::encoding::Encoding;
 use crate::gather::gather;
 use crate::home::Home;
 use crate::ids::{ConnRef, ShardId};
-use crate::membership::is_room_name;
-use crate::message::{Answer, Command, Delivery, Frame, Join, NotJoined, Post, ReplyTo, Request};
+use crate::message::{Answer, Command, Delivery, Join, NotJoined, Post, ReplyTo, Request, Whom};
+use crate::rights::is_room_name;
+use crate::session;
 use crate::slab::Key;
 
 /// Members of a room whose presence clients may ask for: with more, one short question would have megabytes for an
@@ -38,15 +40,56 @@ impl Core {
                 encoding,
                 conn,
             } => self.leave(home, encoding, conn),
+            Request::Upstream { session, data } => session::upstream(self, &session, &data),
+            Request::BindKey { key, conn } => self.bind_key_here(key, conn),
+            Request::UnbindKey { key, conn } => self.keys.unbind(&key, conn),
+            Request::Online {
+                room,
+                conn,
+                version,
+                seq,
+            } => {
+                let online = Delivery::Online {
+                    conn,
+                    version,
+                    seq,
+                    members: self.members_of(&room),
+                };
+                self.deliver(conn.shard(), online);
+            }
+            Request::Members { rooms, reply } => {
+                let members = rooms
+                    .into_iter()
+                    .map(|(number, room)| (number, self.members_of(&room)));
+                let members = members.collect();
+                reply(Ok(members));
+            }
+            Request::PushTo {
+                whom,
+                names,
+                message,
+                reply,
+            } => reply(Ok(self.push_to(whom, &names, &message))),
+            Request::Resume { conn, then } => {
+                if let Some(slot) = self.conns.slot_of(conn)
+                    && let Some(state) = self.conns.get_mut(slot)
+                {
+                    state.requests = state.requests.saturating_sub(1);
+                    if matches!(state.phase, Phase::Handshake | Phase::Open) {
+                        then(self, slot);
+                    }
+                }
+            }
+            Request::Poll {
+                session,
+                conn,
+                wait,
+            } => session::poll::poll(self, &session, conn, wait),
+            Request::Unpolled { session, body } => session::poll::unpolled(self, session, &body),
             Request::Bind { user, conn } => {
                 let at_most = self.shared.config.limits.connections_per_user_max;
                 if !self.users.bind(user, conn, at_most) {
-                    let code = DisconnectCode::CONNECTION_LIMIT;
-                    let command = Command::Disconnect {
-                        code: code.number(),
-                        reason: code.reason().into(),
-                    };
-                    self.deliver(conn.shard(), Delivery::Command { conn, command });
+                    self.disconnect_elsewhere(conn, DisconnectCode::CONNECTION_LIMIT);
                 }
             }
             Request::Unbind { user, conn } => self.users.unbind(&user, conn),
@@ -135,12 +178,12 @@ impl Core {
                 reply,
             } => reply(Ok(self.command_client(client, command))),
             Request::PushAll {
-                payload,
+                message,
                 reply,
                 is_forwarded: true,
-            } => reply(Ok(self.push_all(&payload))),
+            } => reply(Ok(self.push_all(&message))),
             Request::PushAll {
-                payload,
+                message,
                 reply,
                 is_forwarded: false,
             } => {
@@ -148,15 +191,64 @@ impl Core {
                     parts.into_iter().sum()
                 });
                 self.request_all(replies, |reply| {
-                    let payload = payload.clone();
+                    let message = Arc::clone(&message);
                     Request::PushAll {
-                        payload,
+                        message,
                         reply,
                         is_forwarded: true,
                     }
                 });
             }
         }
+    }
+
+    /// A connection has a key of goim. Who is one too many, or makes one so, has to go.
+    fn bind_key_here(&mut self, key: Box<str>, conn: ConnRef) {
+        let goim = &self.shared.config.goim;
+        let (at_most, policy) = (goim.key_connections_max, goim.key_policy);
+        let oldest = (policy == KeyPolicy::CloseOldest)
+            .then(|| self.keys.connections(&key))
+            .filter(|connections| connections.len() >= at_most as usize)
+            .and_then(|connections| connections.first().copied());
+        if let Some(oldest) = oldest {
+            self.keys.unbind(&key, oldest);
+            self.disconnect_elsewhere(oldest, DisconnectCode::CONNECTION_LIMIT);
+        }
+        if !self.keys.bind(key, conn, at_most) {
+            self.disconnect_elsewhere(conn, DisconnectCode::CONNECTION_LIMIT);
+        }
+    }
+
+    fn disconnect_elsewhere(&mut self, conn: ConnRef, code: DisconnectCode) {
+        let command = Command::Disconnect {
+            code: code.number(),
+            reason: code.reason().into(),
+        };
+        self.deliver(conn.shard(), Delivery::Command { conn, command });
+    }
+
+    fn members_of(&self, room: &str) -> u32 {
+        let home = self.homes.find(room);
+        home.and_then(|key| self.homes.slab.get(key))
+            .map_or(0, Home::members)
+    }
+
+    fn push_to(&mut self, whom: Whom, names: &[Box<str>], message: &Arc<Message>) -> u32 {
+        let directory = match whom {
+            Whom::Users => &self.users,
+            Whom::Keys => &self.keys,
+        };
+        let conns: Vec<ConnRef> = names
+            .iter()
+            .flat_map(|name| directory.connections(name))
+            .copied()
+            .collect();
+        for &conn in &conns {
+            let message = Arc::clone(message);
+            let command = Command::Push { message };
+            self.deliver(conn.shard(), Delivery::Command { conn, command });
+        }
+        u32::try_from(conns.len()).unwrap_or(u32::MAX)
     }
 
     /// Asks all shards the same.
@@ -192,9 +284,8 @@ impl Core {
             return Ok(ordered.published);
         };
         self.gauges.counters.publications.inc();
-        self.broadcast(key, |out, encoding, tag| {
-            encoding::write_publication(out, encoding, tag, &publication)
-        });
+        let delta = home.delta(&publication, &mut self.deltas);
+        self.broadcast(key, News::Publication(&publication, delta.as_deref()));
         // Last, so that it need not be shared.
         if let Some(home) = self.homes.slab.get_mut(key) {
             home.keep(publication, self.now.ms);
@@ -237,9 +328,7 @@ impl Core {
         let joined = home.join(key, id, join, now_ms);
         if tells && let Some(entry) = &join.presence {
             // Before the newcomer's own answer, with which it takes its place: nobody hears of itself.
-            self.broadcast(key, |out, encoding, tag| {
-                encoding::write_presence(out, encoding, tag.name, entry, true);
-            });
+            self.broadcast(key, News::Presence(entry, true));
         }
         self.deliver(join.conn.shard(), Delivery::Joined(Box::new(joined)));
     }
@@ -253,63 +342,8 @@ impl Core {
         if home.options.join_leave
             && let Some(entry) = entry
         {
-            self.broadcast(key, |out, encoding, tag| {
-                encoding::write_presence(out, encoding, tag.name, &entry, false);
-            });
+            self.broadcast(key, News::Presence(&entry, false));
         }
-    }
-
-    /// Encodes something once per encoding in use, and sends it to the shards that have members who read it.
-    fn broadcast(&mut self, key: Key<Home>, write: impl Fn(&mut Vec<u8>, Encoding, RoomTag<'_>)) {
-        let mut scratch = std::mem::take(&mut self.scratch);
-        for encoding in Encoding::ALL {
-            let Some(home) = self.homes.slab.get(key) else {
-                break;
-            };
-            if home.counts()[encoding.ix()] == 0 {
-                continue;
-            }
-            scratch.clear();
-            let is_recoverable = home.options.history_size > 0;
-            write(
-                &mut scratch,
-                encoding,
-                RoomTag {
-                    name: &home.name,
-                    number: home.number,
-                    is_recoverable,
-                },
-            );
-            if scratch.is_empty() {
-                continue;
-            }
-            let bytes = Bytes::copy_from_slice(&scratch);
-            let top = home.position().offset;
-            let frame = |room, bytes| {
-                Delivery::Frame(Frame {
-                    room,
-                    encoding,
-                    top,
-                    bytes,
-                })
-            };
-            // The last one takes the bytes themselves: what only one holds is not counted.
-            let mut last = None;
-            for at in 0..home.shards.len() {
-                let Some(member) = self.homes.slab.get(key).map(|home| &home.shards[at]) else {
-                    break;
-                };
-                if member.counts[encoding.ix()] > 0
-                    && let Some((shard, room)) = last.replace((member.shard, member.local))
-                {
-                    self.deliver(shard, frame(room, bytes.clone()));
-                }
-            }
-            if let Some((shard, room)) = last {
-                self.deliver(shard, frame(room, bytes));
-            }
-        }
-        self.scratch = scratch;
     }
 
     /// The home of a room, which begins to exist if it is a name that may be one.

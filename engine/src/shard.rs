@@ -90,6 +90,7 @@ impl<R: Ring> Shard<R> {
         self.deliver_local();
         self.flush_direct();
         self.sweep();
+        self.core.answer_polls();
         self.rearm_starved();
         self.queue_ops();
         self.count();
@@ -248,8 +249,8 @@ impl<R: Ring> Shard<R> {
     }
 
     fn deliver(&mut self, delivery: Delivery) {
-        if let Some(frame) = self.core.handle_delivery(delivery) {
-            self.append_to_full_lane(frame);
+        for frame in self.core.handle_delivery(delivery) {
+            self.append_to_full_lane(&frame);
         }
         // An answer can be ten thousand times as long as its question, and a turn takes many questions.
         if self.core.output.holds_much() {
@@ -258,7 +259,7 @@ impl<R: Ring> Shard<R> {
     }
 
     /// A lane is full. Members that take output are not slow, they only wait for their turn: they get it now.
-    fn append_to_full_lane(&mut self, frame: Frame) {
+    fn append_to_full_lane(&mut self, frame: &Frame) {
         // Replies go before what follows them in the lane.
         self.flush_direct();
         self.sweep_lane(frame.room, frame.encoding);
@@ -269,7 +270,7 @@ impl<R: Ring> Shard<R> {
     // -- output
 
     fn flush_direct(&mut self) {
-        loop {
+        while self.core.output.has_direct() {
             self.core.plan_direct();
             if !self.core.output.plan.is_empty() {
                 self.send();
@@ -309,10 +310,8 @@ impl<R: Ring> Shard<R> {
         self.short.clear();
         let core = &self.core;
         let sends = core
-            .output
-            .plan
-            .iter()
-            .map(|planned| (Slot(planned.slot), core.planned_bytes(planned)));
+            .planned_sends()
+            .map(|(slot, bytes)| (Slot(slot), bytes));
         self.ring.send_all(sends, &mut self.short);
         self.core.settle(&self.short);
     }
@@ -414,6 +413,10 @@ impl<R: Ring> Shard<R> {
         counters.wakes_sent.set(stats.wakes_sent);
         counters.inbox_full.set(core.mesh.inbox_full);
         counters.unsent_bytes.set(core.output.unsent_bytes as u64);
+        counters
+            .polls_open
+            .set(u64::from(core.conns.without_socket_count()));
+        counters.request_bytes.set(core.request_bytes as u64);
         counters.rooms_local.set(core.rooms.slab.len() as u64 - 1);
         counters.rooms_home.set(core.homes.slab.len() as u64);
         counters.users_home.set(core.users.len() as u64);

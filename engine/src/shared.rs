@@ -6,6 +6,7 @@ use std::sync::Arc;
 use foldhash::fast::FixedState;
 
 use crate::authority::Authority;
+use crate::backend::Backend;
 use crate::config::{EngineConfig, Namespaces, RoomOptions};
 use crate::ids::ShardId;
 use crate::mesh::Inbox;
@@ -15,10 +16,13 @@ use crate::mesh::Inbox;
 pub(crate) struct Shared {
     pub(crate) config: Arc<EngineConfig>,
     pub(crate) authority: Arc<dyn Authority>,
+    pub(crate) backend: Option<Arc<dyn Backend>>,
     pub(crate) inboxes: Arc<[Inbox]>,
     pub(crate) options: Arc<Options>,
     /// Picks homes; seeded at start, so that nobody outside can choose names that all live in one place.
     pub(crate) placement: FixedState,
+    /// The name of this process among those that a request may be meant for.
+    pub(crate) node: Arc<str>,
 }
 
 impl std::fmt::Debug for Shared {
@@ -42,8 +46,11 @@ impl Shared {
             options: Arc::new(Options::new(&config.namespaces)),
             config: Arc::new(config),
             authority,
+            backend: None,
             inboxes,
             placement: FixedState::with_seed(placement_seed),
+            // Not the seed itself, which nobody may know.
+            node: format!("{:016x}", fastrand::u64(..)).into(),
         }
     }
 
@@ -77,6 +84,7 @@ impl Options {
 
     /// The options of a room; `None` when its namespace is not configured.
     pub(crate) fn of(&self, room: &str) -> Option<&Arc<RoomOptions>> {
+        let room = room.strip_prefix('$').unwrap_or(room);
         let Some((namespace, _)) = room.split_once(':') else {
             return Some(&self.default);
         };

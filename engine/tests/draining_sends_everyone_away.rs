@@ -199,7 +199,7 @@ fn an_engine_that_has_stopped_says_so() {
         Err(stopping)
     );
     assert_eq!(
-        ask(|reply| handle.push_all(payload(), reply)),
+        ask(|reply| handle.push_all(payload().into(), reply)),
         Err(stopping)
     );
 }

@@ -152,16 +152,6 @@ fn what_could_be_read_in_two_ways_is_refused() {
             404,
         ),
         (
-            "protobuf",
-            instead(PATH, "/connection/websocket?cf_protocol=protobuf"),
-            400,
-        ),
-        (
-            "protobuf as a protocol",
-            with("Sec-WebSocket-Protocol: centrifuge-protobuf\r\n"),
-            400,
-        ),
-        (
             "an echo, which only tests have",
             instead(PATH, "/nothing"),
             404,
@@ -232,7 +222,12 @@ fn pages_connect_to_where_they_come_from_and_to_where_they_are_let() {
         let addr = engine.client_addrs()[0];
         for (origin, when_listed, by_default) in matrix {
             let line = origin.map_or(String::new(), |origin| format!("Origin: {origin}\r\n"));
-            for path in [PATH, "/connection/native"] {
+            for path in [
+                PATH,
+                "/connection/uni_websocket",
+                "/connection/native",
+                "/sub",
+            ] {
                 let request = upgrade_request(path) + &line + "\r\n";
                 assert_eq!(
                     status(addr, request.as_bytes()),

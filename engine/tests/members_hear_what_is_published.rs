@@ -139,7 +139,10 @@ fn services_reach_users_connections_and_everyone() {
     assert_eq!(reached, Some(Ok(1)));
     assert_eq!(ann.next(), Frame::Message(b"1".to_vec()));
 
-    assert_eq!(ask(|reply| handle.push_all(payload("2"), reply)), Ok(2));
+    assert_eq!(
+        ask(|reply| handle.push_all(payload("2").into(), reply)),
+        Ok(2)
+    );
     assert_eq!(ann.next(), Frame::Message(b"2".to_vec()));
     assert_eq!(bob.next(), Frame::Message(b"2".to_vec()));
 

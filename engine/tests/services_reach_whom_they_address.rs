@@ -137,7 +137,10 @@ fn one_push_reaches_everyone_in_their_own_dialect() {
     let engine = start(open_config(5));
     let addr = engine.client_addrs()[0];
     let handle = engine.handle();
-    assert_eq!(ask(|reply| handle.push_all(payload("0"), reply)), Ok(0));
+    assert_eq!(
+        ask(|reply| handle.push_all(payload("0").into(), reply)),
+        Ok(0)
+    );
     let mut native: Vec<Client> = (0..10).map(|_| Client::connect(addr, "")).collect();
     let mut framed: Vec<Frames> = (0..10).map(|_| Frames::connect(addr, "")).collect();
     let mut json: Vec<Centrifuge> = (0..10).map(|_| Centrifuge::connect(addr, "")).collect();
@@ -149,7 +152,7 @@ fn one_push_reaches_everyone_in_their_own_dialect() {
             bytes: text.clone().into(),
             is_json: true,
         };
-        assert_eq!(ask(|reply| handle.push_all(all, reply)), Ok(30));
+        assert_eq!(ask(|reply| handle.push_all(all.into(), reply)), Ok(30));
         for client in &mut native {
             assert_eq!(client.next(), Frame::Message(text.clone().into_bytes()));
         }
@@ -165,9 +168,22 @@ fn one_push_reaches_everyone_in_their_own_dialect() {
         bytes: vec![0, 255].into(),
         is_json: false,
     };
-    assert_eq!(ask(|reply| handle.push_all(binary, reply)), Ok(30));
+    assert_eq!(ask(|reply| handle.push_all(binary.into(), reply)), Ok(30));
     assert_eq!(native[0].next(), Frame::Message(vec![0, 255]));
     assert_eq!(json[0].push(), json!({ "message": { "data": "AP8=" } }));
+    // And what is JSON, though nobody has said so, as JSON of one line.
+    for (sent, read) in [
+        ("{\"n\":1}", json!({ "n": 1 })),
+        ("[1,\n 2]", json!([1, 2])),
+    ] {
+        let unknown = Payload {
+            bytes: sent.into(),
+            is_json: false,
+        };
+        assert_eq!(ask(|reply| handle.push_all(unknown.into(), reply)), Ok(30));
+        assert_eq!(native[0].next(), Frame::Message(sent.into()));
+        assert_eq!(json[0].push(), json!({ "message": { "data": read } }));
+    }
     stranger.hello("");
     assert!(matches!(stranger.next(), Frame::Welcome { .. }));
     assert!(stranger.has_nothing_to_read());
@@ -203,6 +219,7 @@ fn a_publication_counts_its_members_by_dialect() {
         centrifuge_json: 2,
         native: 3,
         native_websocket: 1,
+        ..Reached::default()
     };
     for data in ["{\"a\":1}", "not json", "\"\u{e9}\"", " [1,\n2] "] {
         assert_eq!(push(&engine, "news", data).reached, expected);
@@ -452,7 +469,10 @@ fn there_may_be_more_shards_than_cores() {
     eventually("all are known", || {
         ask(|reply| handle.push_user("ann", payload("1"), reply)) == Ok(90)
     });
-    assert_eq!(ask(|reply| handle.push_all(payload("2"), reply)), Ok(90));
+    assert_eq!(
+        ask(|reply| handle.push_all(payload("2").into(), reply)),
+        Ok(90)
+    );
     assert!(handle.ages().iter().all(|age| age.as_secs() < 20));
     stop(engine);
 }

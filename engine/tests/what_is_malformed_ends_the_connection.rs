@@ -77,7 +77,6 @@ fn native_frames_that_are_none() {
         b"\0\0\0\0\x01\x01",
         b"\x16\x03\x01\x02\0\x01\0",
         b"PROXY TCP4 1.2.3.4 5.6.7.8 1 2\r\n",
-        b"\0\0\0\x10\0\x10\0\x01\0\0\0\x07\0\0\0\x01",
         b"hello, server\r\n",
     ] {
         assert_eq!(before_hello(bytes), [], "{bytes:?}");
@@ -139,7 +138,7 @@ fn native_frames_that_are_none() {
         [Frame::Pong, Frame::Disconnect { code: 3501 }]
     );
     bystander.is_undisturbed(&engine);
-    assert_eq!(total(&engine, |it| it.protocol_errors), 8 + 4 + 6 + 254 + 2);
+    assert_eq!(total(&engine, |it| it.protocol_errors), 7 + 4 + 6 + 254 + 2);
     drop(bystander);
     eventually("all are closed", || {
         total(&engine, |it| it.connections) == 0
@@ -262,6 +261,93 @@ fn websocket_frames_that_are_none() {
     }
     bystander.is_undisturbed(&engine);
     assert_eq!(total(&engine, |it| it.protocol_errors), cases.len() as u64);
+    stop(engine);
+}
+
+/// The same below every dialect, and with the code of WebSocket itself.
+#[test]
+fn frames_are_judged_alike_below_every_dialect() {
+    let engine = start(bounded());
+    let addr = engine.client_addrs()[0];
+    let mut bystander = Bystander::new(addr);
+    let masked = |first, payload: &[u8]| {
+        let mut frame = header(first, 0x80 | u8::try_from(payload.len()).unwrap(), &[0; 4]);
+        frame.extend_from_slice(payload);
+        frame
+    };
+    let begun = |then: &[u8]| [&masked(0x02, b"x"), then].concat();
+    let cases = [
+        ("unmasked text", b"\x81\x02{}".to_vec(), 1002),
+        ("unmasked binary", b"\x82\x01x".to_vec(), 1002),
+        ("unmasked ping", b"\x89\x00".to_vec(), 1002),
+        ("RSV1", masked(0xc2, b"x"), 1002),
+        ("RSV2", masked(0xa2, b"x"), 1002),
+        ("RSV3", masked(0x92, b"x"), 1002),
+        ("RSV1 on a ping", masked(0xc9, b""), 1002),
+        ("RSV1 on a close", masked(0xc8, b""), 1002),
+        ("RSV1 on a continuation", begun(&masked(0xc0, b"")), 1002),
+        ("opcode 3", masked(0x83, b""), 1002),
+        ("opcode 7", masked(0x87, b""), 1002),
+        ("opcode 11", masked(0x8b, b""), 1002),
+        ("opcode 15", masked(0x8f, b""), 1002),
+        ("a ping in fragments", masked(0x09, b""), 1002),
+        ("a close in fragments", masked(0x08, b""), 1002),
+        ("a long ping", header(0x89, 0xfe, &[0, 126]), 1002),
+        ("a long close", header(0x88, 0xfe, &[0, 126]), 1002),
+        ("nothing to continue", masked(0x80, b""), 1002),
+        ("a message within another", begun(&masked(0x82, b"")), 1002),
+        ("16 bits for 125", header(0x82, 0xfe, &[0, 125]), 1002),
+        (
+            "64 bits for 65,535",
+            header(0x82, 0xff, &[0, 0, 0, 0, 0, 0, 255, 255]),
+            1002,
+        ),
+        (
+            "the top bit of a length",
+            header(0x82, 0xff, &[0x80, 0, 0, 0, 0, 0, 0, 0]),
+            1002,
+        ),
+        ("a close of a byte", masked(0x88, b"\x03"), 1002),
+        ("close code 1006", masked(0x88, b"\x03\xee"), 1002),
+        (
+            "a reason that is not UTF-8",
+            masked(0x88, b"\x03\xe8\xff"),
+            1007,
+        ),
+        (
+            "text that is not UTF-8",
+            masked(0x81, b"\xed\xa0\x80"),
+            1007,
+        ),
+        // The rest of the frame is not waited for.
+        (
+            "text that cannot become UTF-8",
+            header(0x81, 0xfe, &[3, 0, 0, 0, 0, 0, b'a', 0xff]),
+            1007,
+        ),
+        (
+            "text cut within a character",
+            [masked(0x01, b"\xf0\x9f"), masked(0x80, b"x")].concat(),
+            1007,
+        ),
+    ];
+    let paths = [
+        "/connection/websocket",
+        "/connection/websocket?cf_protocol=protobuf",
+        "/connection/uni_websocket",
+        "/connection/native",
+        "/sub",
+    ];
+    for path in paths {
+        for (what, bytes, code) in &cases {
+            let mut socket = WebSocket::open(addr, path);
+            socket.send_bytes(bytes);
+            assert_eq!(socket.closed_with(), Some(*code), "{what} to {path}");
+        }
+        bystander.is_undisturbed(&engine);
+    }
+    let refused = paths.len() * cases.len();
+    assert_eq!(total(&engine, |it| it.protocol_errors), refused as u64);
     stop(engine);
 }
 

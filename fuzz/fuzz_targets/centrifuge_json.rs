@@ -1,15 +1,20 @@
 //! Centrifuge commands: nothing panics, nothing follows an error, and what a client published goes out again as one line that
-//! is JSON.
+//! is JSON. The same text as what comes beside commands: a connect, an emulation request, a query.
 
 #![no_main]
 
-use fanfare_wire::centrifuge::{Data, Method, Publication, json};
+use fanfare_wire::centrifuge::{
+    Data, Method, Publication, connect_parameter, json, unidirectional,
+};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|input: &[u8]| {
     payload(input);
+    let _ = unidirectional::connect(input);
+    let _ = json::emulation(input);
     if let Ok(text) = std::str::from_utf8(input) {
         commands(text);
+        let _ = connect_parameter(text);
     }
 });
 
@@ -24,11 +29,11 @@ fn commands(text: &str) {
         let Method::Publish(publish) = &command.method else {
             continue;
         };
-        let line = json::normalise(publish.data.as_bytes());
-        assert!(publish.data.is_empty() || line.as_deref() == Some(publish.data.as_bytes()));
+        let line = json::normalise(&publish.data);
+        assert!(publish.data.is_empty() || line.as_deref() == Some(&*publish.data));
 
         let publication = Publication {
-            data: Data::Json(publish.data.as_bytes()),
+            data: Data::Json(&publish.data),
             ..Publication::default()
         };
         let mut out = Vec::new();

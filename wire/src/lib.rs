@@ -8,16 +8,20 @@
 //! |---|---|---|
 //! | [`sniff`] | the first bytes of a connection: which of the dialects below follows | |
 //! | [`http`] | request heads, WebSocket upgrades, short answers | RFC 9112, RFC 6455 section 4 |
-//! | [`ws`] | WebSocket frames and messages | RFC 6455 |
+//! | [`ws`] | WebSocket frames and messages | RFC 6455, RFC 7692 |
 //! | [`native`] | Fanfare's own framing of rkyv archives | `docs/protocol-native.md` |
+//! | [`fossil`] | differences between publications | the format of Fossil |
 //! | [`centrifuge`] | the client protocol of Centrifugo | its `client.proto` |
+//! | [`goim`] | the client protocol of goim, versions 2 and 1 | `docs/protocol-goim.md` |
 //!
 //! Every decoder checks a declared length against a limit before it keeps a byte, and none allocates for input that arrives
-//! whole.
+//! whole, unless it is compressed.
 
 #![forbid(unsafe_code)]
 
 pub mod centrifuge;
+pub mod fossil;
+pub mod goim;
 pub mod http;
 pub mod native;
 pub mod sniff;

@@ -7,7 +7,8 @@ use std::borrow::Cow;
 use fanfare_wire::centrifuge::codes::DisconnectCode;
 use fanfare_wire::centrifuge::json::{self, COMMANDS_MAX, CommandError, DEPTH_MAX};
 use fanfare_wire::centrifuge::{
-    Command, Connect, ConnectSub, Epoch, History, Method, Publish, StreamPosition, Subscribe,
+    Command, Connect, ConnectSub, Epoch, FilterNode, History, Method, Publish, StreamPosition,
+    Subscribe, TagTest,
 };
 
 fn all(text: &str) -> Vec<Command<'_>> {
@@ -34,7 +35,7 @@ fn a_connect_with_everything() {
     );
     let expected = Connect {
         token: "a.b.c".into(),
-        data: r#"{"device":"x"}"#.into(),
+        data: br#"{"device":"x"}"#.into(),
         subs: vec![
             ConnectSub {
                 channel: "personal:ann".into(),
@@ -87,11 +88,18 @@ fn a_subscribe_that_recovers() {
         recover: true,
         epoch: Epoch::Known(u64::MAX),
         offset: 1024,
-        data: "".into(),
+        data: b"".into(),
         positioned: true,
         recoverable: true,
         join_leave: true,
         delta: "fossil".into(),
+        filter: Some(Ok(FilterNode::And(
+            [FilterNode::Tag {
+                key: "a".into(),
+                test: TagTest::Is("b".into()),
+            }]
+            .into(),
+        ))),
         flags: 3,
         kind: 0,
     };
@@ -163,7 +171,7 @@ fn the_other_methods() {
         one(r#"{"publish":{"channel":"news","data":{"text":"hi"}},"id":4}"#),
         Method::Publish(Publish {
             channel: channel.clone(),
-            data: r#"{"text":"hi"}"#.into(),
+            data: br#"{"text":"hi"}"#.into(),
             kind: 0
         })
     );
@@ -171,7 +179,7 @@ fn the_other_methods() {
         one(r#"{"publish":{"channel":"news","type":1,"key":"k","removed":true},"id":4}"#),
         Method::Publish(Publish {
             channel: channel.clone(),
-            data: "".into(),
+            data: b"".into(),
             kind: 1
         })
     );
@@ -202,13 +210,13 @@ fn the_other_methods() {
         one(r#"{"rpc":{"method":"add","data":[1,2]},"id":6}"#),
         Method::Rpc {
             method: "add".into(),
-            data: "[1,2]".into()
+            data: b"[1,2]".into()
         }
     );
     assert_eq!(
         one(r#"{"send":{"data":"fire"}}"#),
         Method::Send {
-            data: r#""fire""#.into()
+            data: br#""fire""#.into()
         }
     );
     assert_eq!(
@@ -318,7 +326,7 @@ fn payloads_are_passed_on_as_they_stand() {
         let Method::Publish(publish) = one(&text) else {
             panic!()
         };
-        assert_eq!(publish.data, payload);
+        assert_eq!(*publish.data, *payload.as_bytes());
     }
 }
 
@@ -329,7 +337,7 @@ fn a_carriage_return_between_tokens_of_a_payload_becomes_a_space() {
     else {
         panic!()
     };
-    assert_eq!(publish.data, "{ \"a\":\"\\r\" }");
+    assert_eq!(*publish.data, *b"{ \"a\":\"\\r\" }");
 }
 
 #[test]

@@ -61,10 +61,8 @@ fn decode_hostile(text: &str) {
                     command.id > 0 || matches!(command.method, Method::Pong | Method::Send { .. })
                 );
                 if let Method::Publish(publish) = &command.method {
-                    let line = json::normalise(publish.data.as_bytes());
-                    assert!(
-                        publish.data.is_empty() || line.as_deref() == Some(publish.data.as_bytes())
-                    );
+                    let line = json::normalise(&publish.data);
+                    assert!(publish.data.is_empty() || line.as_deref() == Some(&*publish.data));
                 }
             }
             Err(error) => {
@@ -139,11 +137,11 @@ proptest! {
         let Method::Subscribe(subscribe) = &commands[0].method else { panic!("not a subscribe") };
         prop_assert_eq!((&*subscribe.channel, &*subscribe.token), (&*channel, &*token));
         prop_assert_eq!((subscribe.recover, subscribe.offset, commands[0].id), (recover, offset, id));
-        prop_assert_eq!(&serde_json::from_str::<Value>(&subscribe.data).unwrap(), &data);
+        prop_assert_eq!(&serde_json::from_slice::<Value>(&subscribe.data).unwrap(), &data);
         prop_assert_eq!(&commands[1].method, &Method::Pong);
         let Method::Publish(publish) = &commands[2].method else { panic!("not a publish") };
         prop_assert_eq!(&*publish.channel, &*channel);
-        prop_assert_eq!(&*publish.data, data.to_string());
+        prop_assert_eq!(&*publish.data, &data.to_string().into_bytes());
     }
 
     #[test]
@@ -201,12 +199,13 @@ proptest! {
         let json = data.to_string();
         let info_json = json!([user]).to_string();
         let tag_list: Vec<(Box<str>, Box<str>)> = tags.iter().map(|(key, value)| (key.as_str().into(), value.as_str().into())).collect();
-        let info = ClientInfo { user: &user, client: &client, connection_info: &info_json, channel_info: "" };
+        let info = ClientInfo { user: &user, client: &client, connection_info: info_json.as_bytes(), channel_info: b"" };
         let publication = Publication {
             data: Data::Json(json.as_bytes()),
             info: has_info.then_some(info),
             offset,
             tags: &tag_list,
+            delta: false,
             time_unix_ms: time,
         };
         let mut out = Vec::new();
@@ -235,13 +234,13 @@ proptest! {
         let small = u32::try_from(number % 1000).unwrap();
         let subscription = SubscribeResult {
             expires: flags[0], ttl_s: small, recoverable: flags[1], epoch: number, recovered: flags[2], offset: number,
-            positioned: flags[3], data: &json, was_recovering: flags[4],
+            positioned: flags[3], data: json.as_bytes(), was_recovering: flags[4], delta: flags[0],
         };
         let connect = ConnectResult {
-            client: a, version: b, expires: flags[0], ttl_s: small, data: &json, ping_s: small, pong: flags[1], session: c, node: d,
+            client: a, version: b, expires: flags[0], ttl_s: small, data: json.as_bytes(), ping_s: small, pong: flags[1], session: c, node: d,
             time_unix_ms: i64::from(small),
         };
-        let info = ClientInfo { user: e, client: f, connection_info: &json, channel_info: &json };
+        let info = ClientInfo { user: e, client: f, connection_info: json.as_bytes(), channel_info: json.as_bytes() };
         let publications = [Publication { data: Data::Json(json.as_bytes()), info: Some(info), offset: number, ..Publication::default() }; 2];
         let subs = [ConnectSubResult { channel: a, result: subscription, publications: &publications }];
         let code = ErrorCode::BAD_REQUEST;
@@ -266,7 +265,7 @@ proptest! {
             prop_assert_eq!(reply.as_object().unwrap().len(), 2);
         }
 
-        let push = SubscribePush { recoverable: flags[0], epoch: number, offset: number, positioned: flags[1], data: &json };
+        let push = SubscribePush { recoverable: flags[0], epoch: number, offset: number, positioned: flags[1], data: json.as_bytes() };
         let pushers: [NamedWriter<'_>; 6] = [
             ("join", &|out| json::write_join_push(out, a, &info)),
             ("leave", &|out| json::write_leave_push(out, a, &info)),

@@ -21,8 +21,8 @@ fn written(write: impl FnOnce(&mut Vec<u8>)) -> String {
 const ANN: ClientInfo<'_> = ClientInfo {
     user: "ann",
     client: "0a0b",
-    connection_info: r#"{"name":"Ann"}"#,
-    channel_info: "",
+    connection_info: br#"{"name":"Ann"}"#,
+    channel_info: b"",
 };
 
 #[test]
@@ -47,7 +47,7 @@ fn connect() {
     let full = ConnectResult {
         expires: true,
         ttl_s: 3600,
-        data: "{}",
+        data: b"{}",
         session: "s",
         node: "n",
         time_unix_ms: 1_700_000_000_000,
@@ -96,8 +96,9 @@ fn subscribe() {
         recovered: true,
         offset: 5,
         positioned: true,
-        data: "[1]",
+        data: b"[1]",
         was_recovering: true,
+        delta: false,
     };
     let publications = [4, 5].map(|offset| Publication {
         data: Data::Json(b"{}"),
@@ -170,8 +171,8 @@ fn presence_and_history() {
     let bob = ClientInfo {
         user: "bob",
         client: "0c0d",
-        connection_info: "",
-        channel_info: "1",
+        connection_info: b"",
+        channel_info: b"1",
     };
     assert_eq!(
         written(|out| json::write_presence(out, 5, [ANN, bob])),
@@ -248,7 +249,7 @@ fn pushes() {
             out,
             "news",
             &ClientInfo {
-                connection_info: "",
+                connection_info: b"",
                 ..ANN
             }
         )),
@@ -264,7 +265,7 @@ fn pushes() {
         epoch: 7,
         offset: 1,
         positioned: true,
-        data: "",
+        data: b"",
     };
     assert_eq!(
         written(|out| json::write_subscribe_push(out, "news", &subscription)),
@@ -285,6 +286,45 @@ fn pushes() {
         r#"{"push":{"disconnect":{"code":3001,"reason":"shutdown","reconnect":true}}}"#
     );
     assert_eq!(json::PING, b"{}");
+}
+
+#[test]
+fn deltas_are_texts_of_exactly_their_bytes() {
+    let publication = |data: &'static [u8], delta| Publication {
+        data: Data::Text(data),
+        offset: 2,
+        delta,
+        ..Publication::default()
+    };
+    assert_eq!(
+        written(|out| json::write_publication_push(
+            out,
+            "n",
+            &publication(b"3\n3:a\"\\12,;", true)
+        )),
+        r#"{"push":{"channel":"n","pub":{"data":"3\n3:a\"\\12,;","offset":2,"delta":true}}}"#
+    );
+    let text: String = (0..0x250).filter_map(char::from_u32).collect();
+    let push = written(|out| json::write_message_push(out, Data::Text(text.as_bytes())));
+    let push: serde_json::Value = serde_json::from_str(&push).unwrap();
+    assert_eq!(push["push"]["message"]["data"], text);
+    assert_eq!(
+        written(|out| json::write_message_push(out, Data::Text(b"\"a\xc3\"\xff\xfe\n"))),
+        "{\"push\":{\"message\":{\"data\":\"\\\"a\u{fffd}\\\"\u{fffd}\u{fffd}\\n\"}}}"
+    );
+    assert_eq!(
+        written(|out| json::write_message_push(out, Data::Text(b""))),
+        r#"{"push":{"message":{"data":""}}}"#
+    );
+
+    let result = SubscribeResult {
+        delta: true,
+        ..SubscribeResult::default()
+    };
+    assert_eq!(
+        written(|out| json::write_subscribe(out, 2, &result, [publication(b"{}", false)])),
+        r#"{"id":2,"subscribe":{"publications":[{"data":"{}","offset":2}],"delta":true}}"#
+    );
 }
 
 #[test]

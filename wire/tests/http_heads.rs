@@ -3,7 +3,8 @@
 #![allow(clippy::unwrap_used)]
 
 use fanfare_wire::http::{
-    Body, HEAD_BYTES_MAX, HEADERS_MAX, Head, HeadError, parse_head, upgrade, write_response,
+    Body, Connection, HEAD_BYTES_MAX, HEADERS_MAX, Head, HeadError, parse_head, upgrade,
+    write_response,
 };
 use proptest::{collection::vec, prelude::*};
 
@@ -343,7 +344,13 @@ fn upgrades_are_refused_for_one_wrong_line() {
 #[test]
 fn answers_are_complete_responses() {
     let mut out = Vec::new();
-    write_response(&mut out, 503, &[("Retry-After", "5")], "busy");
+    write_response(
+        &mut out,
+        503,
+        Connection::Close,
+        &[("Retry-After", "5")],
+        b"busy",
+    );
     assert_eq!(
         str::from_utf8(&out).unwrap(),
         "HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nContent-Length: 4\r\nRetry-After: 5\r\n\r\nbusy"

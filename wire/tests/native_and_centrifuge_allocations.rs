@@ -6,7 +6,7 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
-use fanfare_wire::centrifuge::{ClientInfo, Data, Method, Publication, json};
+use fanfare_wire::centrifuge::{ClientInfo, Data, FilterNode, Method, Publication, json, protobuf};
 use fanfare_wire::native::{self, ClientFrame, Publish, ServerFrame};
 
 struct Counting;
@@ -121,22 +121,25 @@ fn centrifuge_publications() {
     let info = ClientInfo {
         user: "ann",
         client: "0a",
-        connection_info: "{}",
-        channel_info: "",
+        connection_info: b"{}",
+        channel_info: b"",
     };
     let publication = Publication {
         data: Data::Json(b"{}"),
         info: Some(info),
         offset: u64::MAX,
         tags: &tags,
+        delta: false,
         time_unix_ms: 1,
     };
     let binary = Publication {
         data: Data::Binary(&[0xFF; 1000]),
         ..publication
     };
+    let text = Data::Text(b"\"\\\xc3");
     let mut out = Vec::with_capacity(8192);
     let encoding = allocations(|| {
+        json::write_message_push(&mut out, text);
         json::write_publication_push(&mut out, "na\"me", &publication);
         json::write_publication_push(&mut out, "name", &binary);
         json::write_message_push(&mut out, Data::Json(b"1"));
@@ -144,6 +147,65 @@ fn centrifuge_publications() {
     });
     assert_eq!(encoding, 0);
     assert!(out.capacity() == 8192);
+
+    out.clear();
+    let encoding = allocations(|| {
+        protobuf::write_publication_push(&mut out, "name", &publication);
+        protobuf::write_publication_push(&mut out, "name", &binary);
+        protobuf::write_message_push(&mut out, text);
+        protobuf::write_history(&mut out, 1, 2, 3, [publication, publication]);
+    });
+    assert_eq!(encoding, 0);
+    assert!(out.capacity() == 8192);
+}
+
+#[test]
+fn a_protobuf_publication_reserves_once() {
+    let publication = Publication {
+        data: Data::Binary(&[7; 1000]),
+        offset: 1,
+        ..Publication::default()
+    };
+    let mut out = Vec::new();
+    assert_eq!(
+        allocations(|| protobuf::write_publication_push(&mut out, "name", &publication)),
+        1
+    );
+}
+
+#[test]
+fn protobuf_publishes() {
+    // {id: 4, publish: {channel: "news", data: "\xff"}}
+    let bytes = b"\x0d\x08\x04\x3a\x09\x0a\x04news\x12\x01\xff";
+    let decoding = allocations(|| {
+        let Some(Ok(command)) = protobuf::commands(bytes).next() else {
+            panic!("not a command")
+        };
+        let Method::Publish(publish) = command.method else {
+            panic!("not a publish")
+        };
+        assert_eq!(*publish.data, [0xFF]);
+    });
+    assert_eq!(decoding, 0);
+}
+
+#[test]
+fn filters() {
+    let leaves = ["eq", "sw", "ct", "lt", "gte"]
+        .map(|cmp| format!(r#"{{"key":"price","cmp":"{cmp}","val":"9.99"}}"#))
+        .join(",");
+    let text = format!(
+        r#"{{"id":1,"subscribe":{{"channel":"c","tf":{{"op":"or","nodes":[{leaves}]}}}}}}"#
+    );
+    let Some(Ok(command)) = json::commands(&text).next() else {
+        panic!("not a command")
+    };
+    let Method::Subscribe(subscribe) = command.method else {
+        panic!("not a subscribe")
+    };
+    let filter: FilterNode = subscribe.filter.unwrap().unwrap();
+    let tags = [("a".into(), "b".into()), ("price".into(), "10.00".into())];
+    assert_eq!(allocations(|| assert!(filter.matches(&tags))), 0);
 }
 
 #[test]
@@ -158,7 +220,7 @@ fn centrifuge_publishes_and_one_line_payloads() {
             panic!("not a publish")
         };
         assert!(matches!(
-            json::normalise(publish.data.as_bytes()),
+            json::normalise(&publish.data),
             Some(std::borrow::Cow::Borrowed(_))
         ));
     });

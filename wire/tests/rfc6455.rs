@@ -1,6 +1,6 @@
 //! RFC 6455 by the case list of the Autobahn testsuite, sections 1-7, 9 and 10, each case in three ways of cutting the input.
 //!
-//! Sections 12 and 13 are about permessage-deflate, which is not negotiated.
+//! Sections 12 and 13 are about permessage-deflate: `rfc7692.rs` and `ws_deflate_negotiation.rs`.
 
 #![allow(clippy::unwrap_used)]
 

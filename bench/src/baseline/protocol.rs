@@ -102,12 +102,18 @@ fn open(head: &[u8], response: &mut Vec<u8>) -> Result<Option<(String, Vec<u8>)>
             return Ok(None);
         };
         let upgrade = http::upgrade(&request)?;
-        handshake::write_switching_protocols(response, upgrade.key, None);
+        handshake::write_switching_protocols(response, upgrade.key, None, None);
         let room = request.path.rsplit('/').next().unwrap_or_default();
         Ok(Some((room.to_owned(), head[bytes..].to_vec())))
     });
     if let Err(error) = &opened {
-        http::write_response(response, error.status(), error.headers(), "");
+        http::write_response(
+            response,
+            error.status(),
+            http::Connection::Close,
+            error.headers(),
+            b"",
+        );
     }
     opened
 }

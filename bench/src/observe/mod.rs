@@ -2,7 +2,7 @@
 //!
 //! | part | what it reads |
 //! |---|---|
-//! | [`process`] | CPU, memory and threads of one process: `/proc/PID/{stat,smaps_rollup,task}` |
+//! | [`process`] | CPU, memory and threads of one process: its clock, `/proc/PID/{stat,smaps_rollup}` |
 //! | [`kernel`] | memory that no process is charged for: `/proc/meminfo`, `/proc/net/sockstat`, `/proc/slabinfo` |
 //! | [`host`] | CPU time of the whole machine, stolen time among it: `/proc/stat` |
 //! | [`machine`] | what a result was measured on |
@@ -25,4 +25,4 @@ mod procfs;
 pub use host::{HostLoad, HostMeter};
 pub use kernel::{Cache, KernelMemory};
 pub use machine::{Machine, memory_available};
-pub use process::{CpuMeter, CpuUse, ThreadCpu, Usage, thread_cpus};
+pub use process::{CpuMeter, CpuUse, Usage};

@@ -74,7 +74,7 @@ mod tests {
             .find_map(|line| line.strip_prefix("Sec-WebSocket-Key: "))
             .expect("there is a key");
         let mut stream = Vec::new();
-        handshake::write_switching_protocols(&mut stream, key, None);
+        handshake::write_switching_protocols(&mut stream, key, None, None);
         ws::write_frame(&mut stream, Opcode::Text, b"one");
         ws::write_frame(&mut stream, Opcode::Ping, b"alive?");
         ws::write_frame(&mut stream, Opcode::Binary, &[2; 70_000]);

@@ -16,9 +16,20 @@ const USUAL_BYTES: usize = 256;
 pub(super) struct Answer(Vec<u8>);
 
 /// Takes so many bytes and no more.
-struct Bounded<'a> {
+#[derive(Debug)]
+pub(crate) struct Bounded<'a> {
     bytes: &'a mut Vec<u8>,
     left: usize,
+}
+
+impl<'a> Bounded<'a> {
+    /// Writes to the end of what there is.
+    pub(crate) fn new(bytes: &'a mut Vec<u8>, bytes_max: usize) -> Self {
+        Self {
+            bytes,
+            left: bytes_max,
+        }
+    }
 }
 
 impl Answer {
@@ -28,10 +39,7 @@ impl Answer {
         bytes_max: usize,
     ) -> Result<Option<Self>, Refusal> {
         let mut bytes = open();
-        let out = Bounded {
-            bytes: &mut bytes,
-            left: bytes_max,
-        };
+        let out = Bounded::new(&mut bytes, bytes_max);
         match serde_json::to_writer(out, result) {
             Ok(()) => Ok(Some(Self(bytes))),
             Err(error) if error.is_io() => Ok(None),

@@ -26,8 +26,13 @@ pub(super) struct PublishAnswer {
 struct MembersAnswer {
     total: u32,
     centrifuge_json: u32,
+    centrifuge_protobuf: u32,
+    unidirectional: u32,
+    long_poll: u32,
     native: u32,
     native_websocket: u32,
+    goim: u32,
+    goim_v1: u32,
 }
 
 impl From<Published> for PublishAnswer {
@@ -39,8 +44,13 @@ impl From<Published> for PublishAnswer {
             members: MembersAnswer {
                 total: reached.total(),
                 centrifuge_json: reached.centrifuge_json,
+                centrifuge_protobuf: reached.centrifuge_protobuf,
+                unidirectional: reached.unidirectional,
+                long_poll: reached.long_poll,
                 native: reached.native,
                 native_websocket: reached.native_websocket,
+                goim: reached.goim,
+                goim_v1: reached.goim_v1,
             },
             duplicate: published.is_duplicate,
         }
@@ -309,15 +319,20 @@ mod tests {
             },
             reached: Reached {
                 centrifuge_json: 2,
+                centrifuge_protobuf: 4,
+                unidirectional: 5,
+                long_poll: 8,
                 native: 1,
                 native_websocket: 3,
+                goim: 6,
+                goim_v1: 7,
             },
             is_duplicate: false,
         };
         let json = serde_json::to_string(&PublishAnswer::from(published)).expect("JSON");
         assert_eq!(
             json,
-            r#"{"offset":7,"epoch":"171","members":{"total":6,"centrifuge_json":2,"native":1,"native_websocket":3},"duplicate":false}"#
+            r#"{"offset":7,"epoch":"171","members":{"total":36,"centrifuge_json":2,"centrifuge_protobuf":4,"unidirectional":5,"long_poll":8,"native":1,"native_websocket":3,"goim":6,"goim_v1":7},"duplicate":false}"#
         );
     }
 

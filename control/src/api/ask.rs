@@ -8,11 +8,11 @@ use super::errors::Refusal;
 
 /// An answer that is under way.
 #[derive(Debug)]
-pub(super) struct Pending<T>(oneshot::Receiver<Result<T, ApiError>>);
+pub(crate) struct Pending<T>(oneshot::Receiver<Result<T, ApiError>>);
 
 impl<T: Send + 'static> Pending<T> {
     /// Sends the request, whose answer is picked up later.
-    pub(super) fn start(send: impl FnOnce(Reply<T>)) -> Self {
+    pub(crate) fn start(send: impl FnOnce(Reply<T>)) -> Self {
         let (sender, receiver) = oneshot::channel();
         // The receiver is gone when the answer came too late, or the client hung up.
         send(Box::new(move |answer| drop(sender.send(answer))));
@@ -20,7 +20,7 @@ impl<T: Send + 'static> Pending<T> {
     }
 
     /// Waits for the answer, at most until then. An answer that is there is taken even later.
-    pub(super) async fn answer(self, deadline: Instant) -> Result<T, Refusal> {
+    pub(crate) async fn answer(self, deadline: Instant) -> Result<T, Refusal> {
         match timeout_at(deadline, self.0).await {
             Ok(Ok(answer)) => answer.map_err(Refusal::from),
             Ok(Err(_)) | Err(_) => Err(Refusal::NO_ANSWER),

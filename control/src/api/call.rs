@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use axum::body::{Body, Bytes};
+use axum::body::{Body, Bytes, HttpBody as _};
 use axum::extract::{FromRequest, Path, State};
 use axum::http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
 use axum::http::{HeaderMap, HeaderValue, Request, StatusCode};
@@ -87,7 +87,7 @@ async fn handle(
 ) -> Result<Answer, Refusal> {
     let method = method.ok_or(Refusal::UNKNOWN_METHOD)?;
     let key = request.headers().get("idempotency-key").cloned();
-    let body = read(request, &app.limits).await?;
+    let body = read_body(request, &app.limits).await?;
     let text =
         std::str::from_utf8(&body).map_err(|_| Refusal::bad_request("the body is not UTF-8"))?;
     let mut request = Asked::parse(method, text, &app.limits)?;
@@ -102,14 +102,25 @@ async fn handle(
 }
 
 /// Reads the whole body, within its bounds of size (the router's layer) and time.
-async fn read(request: Request<Body>, limits: &ApiLimits) -> Result<Bytes, Refusal> {
+pub(crate) async fn read_body(
+    request: Request<Body>,
+    limits: &ApiLimits,
+) -> Result<Bytes, Refusal> {
+    let max = limits.body_bytes_max;
+    let too_long = || {
+        Refusal::limit(format!(
+            "the body is longer than api.body_bytes_max ({max})"
+        ))
+    };
+    // What says itself that it is too long need not be waited for.
+    let declared = request.body().size_hint().lower();
+    if usize::try_from(declared).is_ok_and(|len| len > max) {
+        return Err(too_long());
+    }
     match tokio::time::timeout(limits.request_timeout, Bytes::from_request(request, &())).await {
         Ok(Ok(bytes)) => Ok(bytes),
         Ok(Err(rejection)) if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE => {
-            let max = limits.body_bytes_max;
-            Err(Refusal::limit(format!(
-                "the body is longer than api.body_bytes_max ({max})"
-            )))
+            Err(too_long())
         }
         Ok(Err(_)) => Err(Refusal::bad_request("the body did not arrive whole")),
         Err(_) => Err(Refusal::SLOW_REQUEST),
@@ -117,7 +128,7 @@ async fn read(request: Request<Body>, limits: &ApiLimits) -> Result<Bytes, Refus
 }
 
 /// Whether the request carries a key that is known.
-fn authorised(headers: &HeaderMap, keys: &ApiKeys) -> bool {
+pub(crate) fn authorised(headers: &HeaderMap, keys: &ApiKeys) -> bool {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     let from_scheme = || {
         let (scheme, key) = text(AUTHORIZATION.as_str())?.split_once(' ')?;

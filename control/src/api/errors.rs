@@ -10,14 +10,14 @@ use serde::Serialize;
 /// Why a request was not done.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct Refusal {
-    pub(super) code: u16,
-    pub(super) message: Cow<'static, str>,
+    pub(crate) code: u16,
+    pub(crate) message: Cow<'static, str>,
     #[serde(skip)]
-    pub(super) status: StatusCode,
+    pub(crate) status: StatusCode,
 }
 
 /// Seconds after which a busy server may be asked again, for `Retry-After`.
-pub(super) const RETRY_AFTER_SECONDS: &str = "1";
+pub(crate) const RETRY_AFTER_SECONDS: &str = "1";
 
 impl Refusal {
     const fn new(code: ErrorCode, status: StatusCode, message: &'static str) -> Self {
@@ -28,49 +28,49 @@ impl Refusal {
         }
     }
 
-    pub(super) const UNAUTHORIZED: Self = Self::new(
+    pub(crate) const UNAUTHORIZED: Self = Self::new(
         ErrorCode::UNAUTHORIZED,
         StatusCode::UNAUTHORIZED,
         "unauthorized: send a known key as X-API-Key, or as Authorization: apikey <key>",
     );
-    pub(super) const UNKNOWN_METHOD: Self = Self::new(
+    pub(crate) const UNKNOWN_METHOD: Self = Self::new(
         ErrorCode::METHOD_NOT_FOUND,
         StatusCode::NOT_FOUND,
         "method not found",
     );
-    pub(super) const UNKNOWN_PATH: Self = Self::new(
+    pub(crate) const UNKNOWN_PATH: Self = Self::new(
         ErrorCode::METHOD_NOT_FOUND,
         StatusCode::NOT_FOUND,
         "no such path: the API is at /api/<method>",
     );
-    pub(super) const WRONG_VERB: Self = Self::new(
+    pub(crate) const WRONG_VERB: Self = Self::new(
         ErrorCode::METHOD_NOT_FOUND,
         StatusCode::METHOD_NOT_ALLOWED,
         "the API is asked with POST, the probes with GET",
     );
-    pub(super) const NOT_BEGUN: Self = Self::new(
+    pub(crate) const NOT_BEGUN: Self = Self::new(
         ErrorCode::INTERNAL,
         StatusCode::GATEWAY_TIMEOUT,
         "api.answer_timeout was over before its turn: nothing was done",
     );
-    pub(super) const NO_ANSWER: Self = Self::new(
+    pub(crate) const NO_ANSWER: Self = Self::new(
         ErrorCode::INTERNAL,
         StatusCode::GATEWAY_TIMEOUT,
         "no answer from a shard in time: it is not known whether it was done",
     );
-    pub(super) const SLOW_REQUEST: Self = Self::new(
+    pub(crate) const SLOW_REQUEST: Self = Self::new(
         ErrorCode::BAD_REQUEST,
         StatusCode::REQUEST_TIMEOUT,
         "the request did not arrive in time: nothing was done",
     );
-    pub(super) const INTERNAL: Self = Self::new(
+    pub(crate) const INTERNAL: Self = Self::new(
         ErrorCode::INTERNAL,
         StatusCode::INTERNAL_SERVER_ERROR,
         "internal server error",
     );
 
     /// 107: the request is not understood.
-    pub(super) fn bad_request(message: impl Into<Cow<'static, str>>) -> Self {
+    pub(crate) fn bad_request(message: impl Into<Cow<'static, str>>) -> Self {
         Self {
             code: ErrorCode::BAD_REQUEST.number(),
             status: StatusCode::BAD_REQUEST,
@@ -79,7 +79,7 @@ impl Refusal {
     }
 
     /// 106: it is more than the server takes at once.
-    pub(super) fn limit(message: impl Into<Cow<'static, str>>) -> Self {
+    pub(crate) fn limit(message: impl Into<Cow<'static, str>>) -> Self {
         Self {
             code: ErrorCode::LIMIT_EXCEEDED.number(),
             status: StatusCode::PAYLOAD_TOO_LARGE,
@@ -88,7 +88,7 @@ impl Refusal {
     }
 
     /// 108: the server does not do this.
-    pub(super) fn not_available(message: impl Into<Cow<'static, str>>) -> Self {
+    pub(crate) fn not_available(message: impl Into<Cow<'static, str>>) -> Self {
         Self {
             code: ErrorCode::NOT_AVAILABLE.number(),
             status: StatusCode::BAD_REQUEST,
@@ -97,7 +97,7 @@ impl Refusal {
     }
 
     /// Whether the same request may succeed a moment later.
-    pub(super) fn is_temporary(&self) -> bool {
+    pub(crate) fn is_temporary(&self) -> bool {
         self.status == StatusCode::SERVICE_UNAVAILABLE
     }
 }

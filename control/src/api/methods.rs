@@ -71,7 +71,8 @@ pub(super) async fn run(
             allowance.answer(&ConnectionsAnswer { connections })
         }
         Request::PushAll { payload } => {
-            let connections = ask(allowance, |reply| engine.push_all(payload, reply)).await?;
+            let connections =
+                ask(allowance, |reply| engine.push_all(payload.into(), reply)).await?;
             allowance.answer(&ConnectionsAnswer { connections })
         }
         Request::Batch { .. } => Err(Refusal::bad_request("a batch cannot hold a batch")),

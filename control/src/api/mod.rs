@@ -26,6 +26,10 @@ use axum::extract::DefaultBodyLimit;
 use axum::routing::{get, post};
 use fanfare_engine::Handle;
 
+pub(crate) use answer::Bounded;
+pub(crate) use ask::Pending;
+pub(crate) use call::{authorised, read_body};
+pub(crate) use errors::Refusal;
 pub(crate) use listener::{ConnectionLimits, serve};
 
 use crate::api_keys::ApiKeys;
@@ -39,7 +43,7 @@ pub(crate) struct App {
     pub(crate) handle: EngineHandle,
     pub(crate) keys: ApiKeys,
     pub(crate) limits: ApiLimits,
-    pub(crate) metrics: Metrics,
+    pub(crate) metrics: Arc<Metrics>,
     pub(crate) started: Instant,
     /// Names this run of the server in `info`, and no other.
     pub(crate) uid: String,

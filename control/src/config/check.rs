@@ -5,6 +5,7 @@ use std::ops::RangeInclusive;
 
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
+use super::goim::GoimSettings;
 use super::load::Problem;
 use super::origin::Origins;
 use super::settings::{
@@ -18,6 +19,15 @@ const HOUR: u64 = 60 * MINUTE;
 const DAY: u64 = 24 * HOUR;
 /// Conformance suites have the server read byte by byte; for anyone else it would only be slow.
 const RECEIVE_BUFFER_BYTES_MIN: u32 = if cfg!(feature = "echo") { 1 } else { 512 };
+
+/// goim tells clients of at most five servers (`internal/logic/balancer.go`), each under several addresses.
+const GOIM_NODES_MAX: usize = 32;
+/// Of a domain name (RFC 1035 section 2.3.4), and so enough for any address.
+const HOST_BYTES_MAX: usize = 253;
+/// goim's own operations end here; above, they are the application's.
+const GOIM_OPERATION_OWN_MAX: i32 = 17;
+/// What goim's first version calls every push.
+const GOIM_OPERATION_V1_PUSH: i32 = 5;
 
 const KIB: u32 = 1 << 10;
 const MIB: u32 = 1 << 20;
@@ -58,8 +68,10 @@ pub(super) fn problems(settings: &Settings, origins: &Origins) -> Vec<Problem> {
         check.refuse("api.answer_bytes_max", &message);
     }
     check.token(&settings.token);
+    check.goim(&settings.goim);
     check.engine(&settings.engine);
     check.limits(&settings.limits);
+    check.backend(settings);
     check.room("rooms", &settings.rooms, settings);
     for (name, room) in &settings.namespaces {
         let key = format!("namespaces.{name}");
@@ -96,6 +108,11 @@ fn largest_message(settings: &Settings) -> u32 {
         .max(settings.limits.message_bytes_max)
 }
 
+/// Whether clients could be told to connect there: a name or an address, with or without a port.
+fn is_host(text: &str) -> bool {
+    (1..=HOST_BYTES_MAX).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
 /// A word alone would be taken for the name of a module, and a misspelt level would log everything.
 fn is_log_filter(text: &str) -> bool {
     // `trace` is compiled out of release builds, and would say nothing.
@@ -107,7 +124,8 @@ fn is_log_filter(text: &str) -> bool {
     text.split(',').all(has_level) && text.parse::<Targets>().is_ok()
 }
 
-struct Check<'a> {
+/// Gathers what is wrong.
+pub(super) struct Check<'a> {
     origins: &'a Origins,
     problems: Vec<Problem>,
 }
@@ -199,6 +217,70 @@ impl Check<'_> {
         self.periods(&[("token.leeway", token.leeway, SECOND, 5 * MINUTE)]);
     }
 
+    fn goim(&mut self, goim: &GoimSettings) {
+        let operation = goim.default_operation;
+        if operation <= GOIM_OPERATION_OWN_MAX && operation != GOIM_OPERATION_V1_PUSH {
+            let message = format!(
+                "is {operation}, and must be above {GOIM_OPERATION_OWN_MAX}, for those are goim's own, or \
+                 {GOIM_OPERATION_V1_PUSH}, which clients of its first version know as a push"
+            );
+            self.refuse("goim.default_operation", &message);
+        }
+        if !is_host(&goim.domain) && !goim.domain.is_empty() {
+            self.refuse("goim.domain", "is not the name of a host");
+        }
+        if goim.nodes.len() > GOIM_NODES_MAX {
+            let message = format!(
+                "has {} entries, and may have {GOIM_NODES_MAX}",
+                goim.nodes.len()
+            );
+            self.refuse("goim.nodes", &message);
+        }
+        for node in goim.nodes.iter().filter(|node| !is_host(node)) {
+            let message = format!("holds {node:?}, which is not the name of a host");
+            self.refuse("goim.nodes", &message);
+        }
+        self.numbers(&[
+            (
+                "goim.key_connections_max",
+                goim.key_connections_max,
+                1..=65_536,
+            ),
+            ("goim.heartbeat_max", goim.heartbeat_max, 1..=100),
+        ]);
+        let periods = [
+            ("goim.heartbeat", goim.heartbeat, SECOND, HOUR),
+            (
+                "goim.backoff_base_delay",
+                goim.backoff_base_delay,
+                SECOND,
+                HOUR,
+            ),
+            (
+                "goim.backoff_max_delay",
+                goim.backoff_max_delay,
+                SECOND,
+                DAY,
+            ),
+        ];
+        self.periods(&periods);
+        for (key, period, ..) in periods {
+            if period.0.subsec_nanos() != 0 {
+                let message = format!("is {period}, and clients are told whole seconds");
+                self.refuse(key, &message);
+            }
+        }
+        if goim.backoff_base_delay > goim.backoff_max_delay {
+            let message = format!(
+                "is {}, and must not be longer than goim.backoff_max_delay ({})",
+                goim.backoff_base_delay, goim.backoff_max_delay
+            );
+            self.refuse("goim.backoff_base_delay", &message);
+        }
+        self.number("goim.backoff_factor", goim.backoff_factor, &(1.0..=100.0));
+        self.number("goim.backoff_jitter", goim.backoff_jitter, &(0.0..=10.0));
+    }
+
     fn engine(&mut self, engine: &EngineSettings) {
         if let Some(shards) = engine.shards.number() {
             self.number("engine.shards", shards, &(1..=1_024));
@@ -268,6 +350,16 @@ impl Check<'_> {
                 4 * KIB..=256 * MIB,
             ),
             (
+                "limits.request_bytes_per_shard_max",
+                limits.request_bytes_per_shard_max,
+                MIB..=2_048 * MIB,
+            ),
+            (
+                "limits.polls_per_shard_max",
+                limits.polls_per_shard_max,
+                0..=10_000_000,
+            ),
+            (
                 "limits.direct_bytes_per_shard_max",
                 limits.direct_bytes_per_shard_max,
                 MIB..=2_048 * MIB,
@@ -303,6 +395,7 @@ impl Check<'_> {
                 SECOND,
                 5 * MINUTE,
             ),
+            ("limits.poll_timeout", limits.poll_timeout, SECOND, HOUR),
             (
                 "limits.message_timeout",
                 limits.message_timeout,
@@ -358,13 +451,18 @@ impl Check<'_> {
         }
     }
 
-    fn numbers(&mut self, bounds: &[(&str, u32, RangeInclusive<u32>)]) {
+    pub(super) fn numbers(&mut self, bounds: &[(&str, u32, RangeInclusive<u32>)]) {
         for (key, value, range) in bounds {
             self.number(key, *value, range);
         }
     }
 
-    fn number<T: PartialOrd + Display>(&mut self, key: &str, value: T, range: &RangeInclusive<T>) {
+    pub(super) fn number<T: PartialOrd + Display>(
+        &mut self,
+        key: &str,
+        value: T,
+        range: &RangeInclusive<T>,
+    ) {
         if range.contains(&value) {
             return;
         }
@@ -379,7 +477,7 @@ impl Check<'_> {
     }
 
     /// Bounds in seconds.
-    fn periods(&mut self, bounds: &[(&str, Period, u64, u64)]) {
+    pub(super) fn periods(&mut self, bounds: &[(&str, Period, u64, u64)]) {
         for (key, value, min, max) in bounds {
             self.number(
                 key,
@@ -389,7 +487,7 @@ impl Check<'_> {
         }
     }
 
-    fn refuse(&mut self, key: &str, message: &str) {
+    pub(super) fn refuse(&mut self, key: &str, message: &str) {
         self.problems.push(Problem::new(
             self.origins.of(key),
             format!("{key} {message}"),

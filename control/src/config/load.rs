@@ -204,6 +204,14 @@ mod tests {
             history_access = 'everyone'
             slow_policy = 'skip'
             lane_bytes_max = 2097152
+            backend_subscribe = true
+            backend_publish = true
+            backend_sub_refresh = true
+
+            [backend]
+            subscribe_endpoint = 'http://127.0.0.1:3000/subscribe'
+            publish_endpoint = 'http://127.0.0.1:3000/publish'
+            sub_refresh_endpoint = 'http://127.0.0.1:3000/sub_refresh'
         ";
         let engine = load_text(text, &[])
             .expect("it is fine")
@@ -223,6 +231,9 @@ mod tests {
         assert_eq!(options.history_access, Access::Everyone);
         assert_eq!(options.slow_policy, SlowPolicy::Skip);
         assert_eq!(options.lane_bytes_max, 2_097_152);
+        assert!(options.backend.subscribe && options.backend.publish);
+        assert!(options.backend.sub_refresh);
+        assert!(!engine.namespaces.default.backend.subscribe);
         assert!(engine.namespaces.of("other:1").is_none());
     }
 
@@ -437,6 +448,14 @@ mod tests {
     fn keys() -> Vec<(String, String, String)> {
         let optional = [
             ("api", "key_file"),
+            ("backend", "connect_endpoint"),
+            ("backend", "refresh_endpoint"),
+            ("backend", "rpc_endpoint"),
+            ("backend", "send_endpoint"),
+            ("backend", "subscribe_endpoint"),
+            ("backend", "publish_endpoint"),
+            ("backend", "sub_refresh_endpoint"),
+            ("backend", "tls_root_file"),
             ("token", "hmac_secret"),
             ("token", "hmac_secret_file"),
             ("token", "rsa_public_key"),

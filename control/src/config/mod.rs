@@ -3,18 +3,24 @@
 //! Nothing is guessed: a key nobody knows and a value out of bounds are refused, by file and line or by the
 //! name of the variable. `docs/configuration.md` describes every key.
 
+mod backend;
 mod check;
 mod environment;
+mod goim;
+#[cfg(test)]
+mod goim_tests;
 mod load;
 mod origin;
 mod settings;
 mod to_engine;
 mod values;
 
+pub(crate) use backend::BackendSettings;
+pub(crate) use goim::GoimSettings;
 pub(crate) use load::Loaded;
 use load::{ConfigError, load};
 pub(crate) use settings::{LogFormat, Settings, TokenSettings};
-pub(crate) use values::{Period, Secret, WeakSecret};
+pub(crate) use values::{Auto, Period, Secret, WeakSecret};
 
 use crate::cli::Common;
 use crate::exit::Failure;

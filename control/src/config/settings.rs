@@ -5,9 +5,11 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use fanfare_engine::{Access, EngineConfig, Limits, RoomOptions, SlowPolicy};
+use fanfare_engine::{Access, EngineConfig, Limits, RecoveryMode, RoomOptions, SlowPolicy};
 use serde::{Deserialize, Serialize};
 
+use super::backend::BackendSettings;
+use super::goim::GoimSettings;
 use super::values::{Auto, Period, Secret, secrets};
 
 /// The whole configuration.
@@ -18,6 +20,8 @@ pub(crate) struct Settings {
     pub(crate) client: ClientSettings,
     pub(crate) api: ApiSettings,
     pub(crate) token: TokenSettings,
+    pub(crate) goim: GoimSettings,
+    pub(crate) backend: BackendSettings,
     pub(crate) engine: EngineSettings,
     pub(crate) limits: LimitSettings,
     /// Rooms whose name has no `:`.
@@ -35,6 +39,7 @@ pub(crate) struct ClientSettings {
     pub(crate) addresses: Vec<SocketAddr>,
     pub(crate) allowed_origins: Vec<String>,
     pub(crate) allow_anonymous: bool,
+    pub(crate) compression: bool,
 }
 
 /// The control API.
@@ -132,6 +137,9 @@ pub(crate) struct LimitSettings {
     pub(crate) rooms_per_shard_max: u32,
     pub(crate) direct_bytes_max: u32,
     pub(crate) direct_bytes_per_shard_max: u32,
+    pub(crate) request_bytes_per_shard_max: u32,
+    pub(crate) polls_per_shard_max: u32,
+    pub(crate) poll_timeout: Period,
     pub(crate) requests_in_flight_max: u16,
     pub(crate) unsent_bytes_max: u32,
 }
@@ -155,7 +163,14 @@ pub(crate) struct RoomSettings {
     pub(crate) history_access: Access,
     #[serde(with = "SlowPolicyWord")]
     pub(crate) slow_policy: SlowPolicy,
+    #[serde(with = "RecoveryModeWord")]
+    pub(crate) recovery_mode: RecoveryMode,
+    pub(crate) delta: bool,
+    pub(crate) tags_filter: bool,
     pub(crate) lane_bytes_max: u32,
+    pub(crate) backend_subscribe: bool,
+    pub(crate) backend_publish: bool,
+    pub(crate) backend_sub_refresh: bool,
 }
 
 /// How the server stops.
@@ -193,6 +208,14 @@ enum AccessWord {
     Everyone,
 }
 
+/// How [`RecoveryMode`] is written.
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "RecoveryMode", rename_all = "lowercase")]
+enum RecoveryModeWord {
+    Stream,
+    Cache,
+}
+
 /// How [`SlowPolicy`] is written.
 #[derive(Serialize, Deserialize)]
 #[serde(remote = "SlowPolicy", rename_all = "lowercase")]
@@ -208,6 +231,8 @@ impl Default for Settings {
             client: ClientSettings::default(),
             api: ApiSettings::default(),
             token: TokenSettings::default(),
+            goim: GoimSettings::default(),
+            backend: BackendSettings::default(),
             engine: EngineSettings::default(),
             limits: LimitSettings::default(),
             rooms: RoomSettings::default(),
@@ -229,6 +254,7 @@ impl Default for ClientSettings {
                 .map(ToString::to_string)
                 .collect(),
             allow_anonymous: engine.allow_anonymous,
+            compression: engine.compression,
         }
     }
 }
@@ -303,6 +329,9 @@ impl Default for LimitSettings {
             rooms_per_shard_max: limits.rooms_per_shard_max,
             direct_bytes_max: limits.direct_bytes_max,
             direct_bytes_per_shard_max: limits.direct_bytes_per_shard_max,
+            request_bytes_per_shard_max: limits.request_bytes_per_shard_max,
+            polls_per_shard_max: limits.polls_per_shard_max,
+            poll_timeout: Period(limits.poll_timeout),
             requests_in_flight_max: limits.requests_in_flight_max,
             unsent_bytes_max: limits.unsent_bytes_max,
         }
@@ -324,7 +353,13 @@ impl Default for RoomSettings {
             presence_access: options.presence_access,
             history_access: options.history_access,
             slow_policy: options.slow_policy,
+            recovery_mode: options.recovery_mode,
+            delta: options.delta,
+            tags_filter: options.tags_filter,
             lane_bytes_max: options.lane_bytes_max,
+            backend_subscribe: options.backend.subscribe,
+            backend_publish: options.backend.publish,
+            backend_sub_refresh: options.backend.sub_refresh,
         }
     }
 }

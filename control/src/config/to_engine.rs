@@ -1,7 +1,8 @@
 //! From settings to what the engine is started with.
 
-use fanfare_engine::{EngineConfig, Limits, Namespaces, RoomOptions};
+use fanfare_engine::{BackendRights, EngineConfig, Goim, Limits, Namespaces, RoomOptions};
 
+use super::goim::{GoimSettings, KeyPolicy};
 use super::settings::{LimitSettings, RoomSettings, Settings};
 
 impl Settings {
@@ -32,6 +33,8 @@ impl Settings {
                 .map(|origin| origin.as_str().into())
                 .collect(),
             allow_anonymous: self.client.allow_anonymous,
+            compression: self.client.compression,
+            goim: goim(&self.goim),
         }
     }
 }
@@ -52,8 +55,25 @@ fn limits(limits: &LimitSettings) -> Limits {
         rooms_per_shard_max: limits.rooms_per_shard_max,
         direct_bytes_max: limits.direct_bytes_max,
         direct_bytes_per_shard_max: limits.direct_bytes_per_shard_max,
+        request_bytes_per_shard_max: limits.request_bytes_per_shard_max,
+        polls_per_shard_max: limits.polls_per_shard_max,
+        poll_timeout: limits.poll_timeout.0,
         requests_in_flight_max: limits.requests_in_flight_max,
         unsent_bytes_max: limits.unsent_bytes_max,
+    }
+}
+
+fn goim(goim: &GoimSettings) -> Goim {
+    Goim {
+        is_enabled: goim.enabled,
+        default_operation: goim.default_operation,
+        heartbeat_timeout: goim.heartbeat.0 * goim.heartbeat_max,
+        trust_clients: goim.trust_clients,
+        key_connections_max: goim.key_connections_max,
+        key_policy: match goim.key_policy {
+            KeyPolicy::CloseOldest => fanfare_engine::KeyPolicy::CloseOldest,
+            KeyPolicy::RejectNewest => fanfare_engine::KeyPolicy::RejectNewest,
+        },
     }
 }
 
@@ -69,6 +89,14 @@ fn room_options(room: &RoomSettings) -> RoomOptions {
         presence_access: room.presence_access,
         history_access: room.history_access,
         slow_policy: room.slow_policy,
+        recovery_mode: room.recovery_mode,
+        delta: room.delta,
+        tags_filter: room.tags_filter,
         lane_bytes_max: room.lane_bytes_max,
+        backend: BackendRights {
+            subscribe: room.backend_subscribe,
+            publish: room.backend_publish,
+            sub_refresh: room.backend_sub_refresh,
+        },
     }
 }

@@ -86,20 +86,21 @@ impl TokenAuthority {
             tracing::debug!("token refused: it has no exp, and token.require_expiry is set");
             return Err(Denied::Invalid);
         }
-        // With the leeway, so that a grant never ends before it began.
-        let end = |NumericDate(at): NumericDate| at.saturating_add(self.leeway_seconds);
-        if exp.map(end).is_some_and(|end| end <= now) {
+        // What it grants ends when it says, and clients are told so: the leeway, and what the engine adds to it, is their
+        // time to refresh.
+        let is_over = |NumericDate(at): NumericDate| at.saturating_add(self.leeway_seconds) <= now;
+        if exp.is_some_and(is_over) {
             return Err(Denied::Expired);
         }
         let ends_at = match expire_at {
-            None => exp.map(end),
+            None => exp,
             Some(NumericDate(0)) => None,
-            Some(at) => Some(end(at)),
+            Some(at) => Some(at),
         };
-        if ends_at.is_some_and(|end| end <= now) {
+        if ends_at.is_some_and(is_over) {
             return Err(Denied::Expired);
         }
-        Ok(ends_at)
+        Ok(ends_at.map(|NumericDate(at)| at))
     }
 }
 
@@ -126,6 +127,7 @@ impl Authority for TokenAuthority {
             info: claims.info().map_err(invalid)?,
             capabilities: claims.capabilities().map_err(invalid)?,
             rooms: claims.rooms(),
+            room_data: claims.room_data().map_err(invalid)?,
             user: claims.sub,
             is_service: false,
         })

@@ -263,9 +263,9 @@ fn an_expired_token_is_told_apart() {
         |exp: u64| hmac_authority().connect(&hmac(&json!({"sub": "anna", "exp": exp})), NOW);
     assert_eq!(connect(NOW - 5), Err(Denied::Expired));
     assert_eq!(connect(0), Err(Denied::Expired));
-    // The leeway is five seconds, and a grant never ends before it began.
+    // The leeway is five seconds, and the client is told when it should have come with a new one.
     let grant = connect(NOW - 4).expect("within the leeway");
-    assert_eq!(grant.expires_at, Some(NOW + 1));
+    assert_eq!(grant.expires_at, Some(NOW - 4));
     assert!(connect(u64::MAX).is_ok());
 }
 
@@ -303,7 +303,7 @@ fn expire_at_replaces_the_expiry_of_the_connection() {
     assert_eq!(connect(0).map(|grant| grant.expires_at), Ok(None));
     assert_eq!(
         connect(NOW + 600).map(|grant| grant.expires_at),
-        Ok(Some(NOW + 605))
+        Ok(Some(NOW + 600))
     );
     assert_eq!(connect(1), Err(Denied::Expired));
 }
@@ -407,7 +407,7 @@ fn a_connection_token_carries_everything_over() {
         .connect(&hmac(&claims), NOW)
         .expect("a grant");
     assert_eq!(&*grant.user, "anna");
-    assert_eq!(grant.expires_at, Some(NOW + 65));
+    assert_eq!(grant.expires_at, Some(NOW + 60));
     assert_eq!(grant.info.as_deref(), Some(r#"{"name":"Anna"}"#));
     assert_eq!(
         grant.rooms,
@@ -425,7 +425,7 @@ fn a_subscription_token_is_for_one_user_and_one_room() {
     }));
     let subscribe = |user: &str, room: &str| hmac_authority().subscribe(&token, user, room, NOW);
     let grant = subscribe("anna", "news").expect("a grant");
-    assert_eq!(grant.expires_at, Some(NOW + 65));
+    assert_eq!(grant.expires_at, Some(NOW + 60));
     assert_eq!(grant.info.as_deref(), Some(r#"{"role":"editor"}"#));
     assert!(grant.rights.publish && !grant.rights.history);
     assert_eq!(subscribe("anna", "secrets"), Err(Denied::NotPermitted));

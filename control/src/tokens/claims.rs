@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use fanfare_engine::api::Payload;
 use fanfare_engine::{Capability, Rights};
+use fanfare_wire::centrifuge::json::normalise;
 use serde::de::{Error as _, IgnoredAny};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
@@ -25,13 +27,20 @@ pub(super) struct ConnectionClaims {
     /// Rooms the connection is subscribed to by the server.
     #[serde(default)]
     channels: Vec<Box<str>>,
-    /// The same, with options, none of which is supported.
+    /// The same, with options, of which the data for the client is supported.
     #[serde(default)]
-    subs: BTreeMap<Box<str>, IgnoredAny>,
+    subs: BTreeMap<Box<str>, SubClaim>,
     #[serde(default)]
     caps: Vec<CapabilityClaim>,
     /// Only subscription tokens have one; see [`is_for_a_subscription`](Self::is_for_a_subscription).
     channel: Option<IgnoredAny>,
+}
+
+/// An entry of `subs`.
+#[derive(Debug, Default, Deserialize)]
+struct SubClaim {
+    data: Option<Box<RawValue>>,
+    b64data: Option<String>,
 }
 
 /// What a subscription token says.
@@ -57,16 +66,18 @@ pub(super) struct SubscriptionClaims {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct NumericDate(pub(super) u64);
 
+/// An entry of `caps`.
 #[derive(Debug, Deserialize)]
-struct CapabilityClaim {
+pub(crate) struct CapabilityClaim {
     channels: Vec<Box<str>>,
     allow: Vec<Right>,
     #[serde(default, rename = "match")]
     matching: Matching,
 }
 
+/// An entry of `allow`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-enum Right {
+pub(crate) enum Right {
     #[serde(rename = "sub")]
     Subscribe,
     #[serde(rename = "pub")]
@@ -89,9 +100,11 @@ enum Matching {
 
 /// Why claims are not accepted although the signature is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(super) enum ClaimsError {
+pub(crate) enum ClaimsError {
     #[error("b64info is not base64 of JSON")]
     Info,
+    #[error("b64data is not base64")]
+    Data,
     #[error(
         "caps name a room with '*' elsewhere than at the end, or without \"match\": \"wildcard\""
     )]
@@ -122,6 +135,17 @@ impl ConnectionClaims {
         rooms
     }
 
+    /// What the client is told with its subscriptions.
+    pub(super) fn room_data(&self) -> Result<Vec<(Box<str>, Payload)>, ClaimsError> {
+        let mut room_data = Vec::new();
+        for (room, sub) in &self.subs {
+            if let Some(data) = payload(sub.data.as_deref(), sub.b64data.as_deref())? {
+                room_data.push((room.clone(), data));
+            }
+        }
+        Ok(room_data)
+    }
+
     pub(super) fn capabilities(&self) -> Result<Vec<Capability>, ClaimsError> {
         self.caps
             .iter()
@@ -146,7 +170,7 @@ impl SubscriptionClaims {
 }
 
 impl CapabilityClaim {
-    fn to_capability(&self) -> Result<Capability, ClaimsError> {
+    pub(crate) fn to_capability(&self) -> Result<Capability, ClaimsError> {
         // The engine takes a '*' at the end of a name for a pattern. A token that does not ask for patterns
         // means the character, and must not gain rooms by it.
         let is_understood = |name: &&str| match self.matching {
@@ -189,13 +213,30 @@ impl<'de> Deserialize<'de> for NumericDate {
     }
 }
 
-fn rights(allowed: &[Right]) -> Rights {
+/// What the entries allow together.
+pub(crate) fn rights(allowed: &[Right]) -> Rights {
     Rights {
         subscribe: allowed.contains(&Right::Subscribe),
         publish: allowed.contains(&Right::Publish),
         presence: allowed.contains(&Right::Presence),
         history: allowed.contains(&Right::History),
     }
+}
+
+/// Data for the client: JSON as one line, or bytes.
+fn payload(json: Option<&RawValue>, base64: Option<&str>) -> Result<Option<Payload>, ClaimsError> {
+    let (bytes, is_json) = match (json, base64) {
+        (_, Some(text)) if !text.is_empty() => {
+            (STANDARD.decode(text).map_err(|_| ClaimsError::Data)?, false)
+        }
+        (Some(json), _) => match normalise(json.get().as_bytes()) {
+            Some(line) => (line.into_owned(), true),
+            None => return Err(ClaimsError::Data),
+        },
+        (None, _) => return Ok(None),
+    };
+    let bytes = bytes.into();
+    Ok(Some(Payload { bytes, is_json }))
 }
 
 /// The information as one line of JSON, for it is put verbatim into replies that end at a line break.
@@ -207,7 +248,7 @@ fn info(json: Option<&RawValue>, base64: Option<&str>) -> Result<Option<Box<str>
         (Some(json), _) => json.get().as_bytes().to_vec(),
         (None, _) => return Ok(None),
     };
-    let line = fanfare_wire::centrifuge::json::normalise(&bytes).ok_or(ClaimsError::Info)?;
+    let line = normalise(&bytes).ok_or(ClaimsError::Info)?;
     let line = std::str::from_utf8(&line).map_err(|_| ClaimsError::Info)?;
     Ok(Some(line.into()))
 }

@@ -11,5 +11,6 @@ mod keys;
 mod mint;
 
 pub(crate) use authority::TokenAuthority;
+pub(crate) use claims::{CapabilityClaim, Right as RightClaim, rights};
 pub(crate) use keys::KeySet;
 pub(crate) use mint::{Minted, mint};

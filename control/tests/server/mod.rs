@@ -7,7 +7,7 @@
 )]
 
 #[path = "../support/mod.rs"]
-mod support;
+pub(crate) mod support;
 
 use std::io::{BufRead, BufReader, Read};
 use std::net::TcpStream;

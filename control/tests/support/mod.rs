@@ -1,11 +1,17 @@
 //! What the behaviour tests share: the built server as a child process, a small HTTP client, foreign programs.
 
-#![allow(dead_code, reason = "every test file uses a part of it")]
+#![allow(
+    dead_code,
+    unused_imports,
+    unused_macros,
+    reason = "every test file uses a part of it"
+)]
 
 pub(crate) mod banner;
 pub(crate) mod http;
 pub(crate) mod lines;
 pub(crate) mod peers;
+pub(crate) mod sdk;
 pub(crate) mod server;
 
 use std::io::Write;

@@ -11,7 +11,8 @@ use serde_json::Value;
 use super::announce;
 use super::lines::Lines;
 
-/// Longest that a scenario of the JavaScript client may take; they take a few seconds.
+/// Longest that a scenario of a published client may take; they take a few seconds, those in which tokens expire
+/// some twenty.
 const SCENARIO_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// A program that a test cannot do without.
@@ -19,6 +20,8 @@ const SCENARIO_TIMEOUT: Duration = Duration::from_secs(120);
 pub(crate) enum Peer {
     /// Node with the published JavaScript client.
     Centrifuge,
+    /// Python with the published Python client.
+    CentrifugePython,
     /// Autobahn's fuzzing client.
     Autobahn,
     /// The command-line HTTP client that people copy commands for.
@@ -29,6 +32,7 @@ impl Peer {
     fn name(self) -> &'static str {
         match self {
             Self::Centrifuge => "Node with the package centrifuge",
+            Self::CentrifugePython => "Python with the package centrifuge-python",
             Self::Autobahn => "Autobahn",
             Self::Curl => "curl",
         }
@@ -42,6 +46,7 @@ impl Peer {
                         .join("node_modules/centrifuge/package.json")
                         .is_file()
             }
+            Self::CentrifugePython => python().join("installed.txt").is_file(),
             Self::Autobahn => autobahn().join("bin/wstest").is_file(),
             Self::Curl => runs("curl"),
         }
@@ -70,8 +75,13 @@ pub(crate) fn skip(why: &str) {
 }
 
 /// The folder of the JavaScript scenarios.
-pub(crate) fn javascript() -> PathBuf {
+fn javascript() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/peers/js")
+}
+
+/// The virtual environment of the Python client.
+fn python() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/centrifuge-python")
 }
 
 /// The folder Autobahn is installed in.
@@ -89,23 +99,34 @@ fn runs(program: &str) -> bool {
         .is_ok_and(|status| status.success())
 }
 
-/// Runs a scenario of the JavaScript client with its argument, doing what it asks for on the way, and panics
+/// Plays a topic over a transport with a published client, doing what the scenario asks for on the way, and panics
 /// with its log unless its verdict is good. Returns what it reports.
-pub(crate) fn play(script: &str, argument: &Value, mut asked: impl FnMut(&str)) -> Value {
-    let mut node = Node::start(script, argument);
+pub(crate) fn play(
+    client: Peer,
+    transport: &str,
+    topic: &str,
+    setup: &Value,
+    mut asked: impl FnMut(&str),
+) -> Value {
+    let mut scenario = Scenario::start(client, transport, topic, setup);
     let deadline = Instant::now() + SCENARIO_TIMEOUT;
     loop {
-        let line = node.lines.next_before(deadline);
-        let line = line.unwrap_or_else(|| panic!("{script} ended, or hung, without a verdict"));
-        let mut said: Value =
-            serde_json::from_str(&line).unwrap_or_else(|_| panic!("{script} printed {line:?}"));
+        let line = scenario.lines.next_before(deadline);
+        let line =
+            line.unwrap_or_else(|| panic!("{transport} {topic} ended, or hung, without a verdict"));
+        let mut said: Value = serde_json::from_str(&line)
+            .unwrap_or_else(|_| panic!("{transport} {topic} printed {line:?}"));
         if let Some(what) = said["ask"].as_str() {
             asked(what);
-            node.answer();
+            scenario.answer();
             continue;
         }
         if said["verdict"] == "ok" {
-            announce(&format!("{script}: {} checks passed", said["checks"]));
+            announce(&format!(
+                "{}, {transport}, {topic}: {} checks passed",
+                client.name(),
+                said["checks"]
+            ));
             return said["report"].take();
         }
         let log: Vec<&str> = said["log"]
@@ -115,7 +136,8 @@ pub(crate) fn play(script: &str, argument: &Value, mut asked: impl FnMut(&str)) 
             .filter_map(Value::as_str)
             .collect();
         panic!(
-            "{script}: {}\n\n{}",
+            "{}, {transport}, {topic}: {}\n\n{}",
+            client.name(),
             said["why"].as_str().unwrap_or(&line),
             log.join("\n")
         );
@@ -123,21 +145,30 @@ pub(crate) fn play(script: &str, argument: &Value, mut asked: impl FnMut(&str)) 
 }
 
 /// A running scenario.
-struct Node {
+struct Scenario {
     child: Child,
     lines: Lines,
 }
 
-impl Node {
-    fn start(script: &str, argument: &Value) -> Self {
-        let mut child = Command::new("node")
-            .arg(script)
-            .arg(argument.to_string())
-            .current_dir(javascript())
+impl Scenario {
+    fn start(client: Peer, transport: &str, topic: &str, setup: &Value) -> Self {
+        let (mut command, script, folder) = match client {
+            Peer::CentrifugePython => (
+                Command::new(python().join("bin/python")),
+                "run.py",
+                Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/peers/python"),
+            ),
+            _ => (Command::new("node"), "run.mjs", javascript()),
+        };
+        let mut child = command
+            .args([script, "--transport", transport, "--setup"])
+            .arg(setup.to_string())
+            .arg(topic)
+            .current_dir(folder)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
-            .expect("node was there a moment ago");
+            .expect("it was there a moment ago");
         let lines = Lines::of(child.stdout.take().expect("stdout is piped"));
         Self { child, lines }
     }
@@ -150,7 +181,7 @@ impl Node {
     }
 }
 
-impl Drop for Node {
+impl Drop for Scenario {
     fn drop(&mut self) {
         // Both fail only when it has ended already.
         let _ = self.child.kill();

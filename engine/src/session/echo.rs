@@ -2,7 +2,7 @@
 
 use fanfare_wire::ws;
 
-use super::{Ending, control_event};
+use super::{Ending, Incoming};
 use crate::core::Core;
 
 pub(super) fn receive(
@@ -11,29 +11,21 @@ pub(super) fn receive(
     decoder: &mut ws::Decoder,
     input: &mut [u8],
 ) -> Result<(), Ending> {
-    let limits = &core.shared.config.limits;
-    let limits = ws::Limits {
-        message_bytes_max: limits.message_bytes_max,
-        fragments_max: limits.fragments_max,
-    };
-    let mut at = 0;
-    loop {
-        let (consumed, event) =
-            decoder
-                .next(&mut input[at..], &limits)
-                .map_err(|error| Ending::WebSocket {
-                    code: error.close_code(),
-                })?;
-        at += consumed;
-        match event {
-            Some(ws::Event::Text(text)) => core.write(slot, |out| {
-                ws::write_frame(out, ws::Opcode::Text, text.as_bytes())
-            }),
-            Some(ws::Event::Binary(data)) => {
-                core.write(slot, |out| ws::write_frame(out, ws::Opcode::Binary, data))
-            }
-            Some(event) => control_event(core, slot, event)?,
-            None => return Ok(()),
+    let is_deflated = decoder.is_deflate_negotiated();
+    super::messages(core, slot, decoder, input, |core, slot, message| {
+        let (opcode, data) = match message {
+            Incoming::Text(data) => (ws::Opcode::Text, data),
+            Incoming::Binary(data) => (ws::Opcode::Binary, data),
+        };
+        if !is_deflated {
+            core.write(slot, |out| ws::write_frame(out, opcode, data));
+            return Ok(());
         }
-    }
+        let mut deflater = std::mem::take(&mut core.scratch.deflater);
+        core.write(slot, |out| {
+            ws::write_deflated_frame(out, opcode, data, &mut deflater);
+        });
+        core.scratch.deflater = deflater;
+        Ok(())
+    })
 }

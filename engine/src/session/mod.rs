@@ -2,38 +2,51 @@
 //! out.
 //!
 //! A session begins as [`Session::Sniffing`]; the first bytes, and for HTTP the head, decide what it becomes. Adding a
-//! dialect adds a variant here, a file beside this one, and an [`Encoding`] if its frames differ.
+//! dialect adds a variant here, a file beside this one, and a [`Codec`](crate::encoding::Codec) if its frames differ.
 
 mod centrifuge;
 #[cfg(feature = "echo")]
 mod echo;
-mod native;
+pub(crate) mod goim;
+mod http;
+pub(crate) mod native;
 mod opening;
+pub(crate) mod poll;
+mod routes;
+
+pub(crate) use centrifuge::{Greeting, Queued, refresh};
 
 use std::num::NonZeroU32;
 
 use fanfare_wire::centrifuge::codes::{DisconnectCode, ErrorCode, UnsubscribeCode};
 use fanfare_wire::ws;
 
-use crate::api::{ApiError, Payload};
+use crate::api::{ApiError, Message};
 use crate::authority::{Denied, Grant};
-use crate::conn::Phase;
+use crate::conn::{Conn, Phase};
 use crate::core::Core;
-use crate::encoding::{Encoding, centrifuge_data};
+use crate::encoding::{Codec, Encoding, write_message};
 use crate::membership::Subscribe;
 use crate::message::{Answer, Joined};
 use crate::room::Room;
 use crate::slab::Key;
+pub(crate) use http::SessionName;
+use http::{Http, Secret};
 
 /// What a connection speaks, and where in it it is. A buffer exists only while something is partial.
 #[derive(Debug)]
 pub(crate) enum Session {
-    /// Too little has come to know the dialect, or the HTTP head is not complete.
+    /// Too little has come to know the protocol.
     Sniffing(Option<Box<Vec<u8>>>),
+    /// Requests, or the answer to one that goes on.
+    Http(Http),
     Centrifuge(ws::Decoder),
     Native(native::Framing),
+    Goim(goim::Framing),
     #[cfg(feature = "echo")]
     Echo(ws::Decoder),
+    /// No socket: requests come for what it has to say.
+    Poll(Box<poll::Poll>),
     /// The connection has been told to go; what it sends is discarded.
     Over,
 }
@@ -48,13 +61,69 @@ impl Session {
     /// Something has begun to come and is not complete.
     fn is_partial(&self) -> bool {
         match self {
-            Self::Sniffing(head) => head.is_some(),
+            Self::Sniffing(beginning) => beginning.is_some(),
+            Self::Http(http) => http.is_partial(),
             Self::Centrifuge(decoder) => !decoder.is_idle(),
             Self::Native(framing) => framing.is_partial(),
+            Self::Goim(framing) => framing.is_partial(),
             #[cfg(feature = "echo")]
             Self::Echo(decoder) => !decoder.is_idle(),
-            Self::Over => false,
+            Self::Poll(_) | Self::Over => false,
         }
+    }
+
+    /// Whose messages go out in the answer to a request.
+    fn streaming(secret: Secret) -> Self {
+        Self::Http(Http::Streaming(Box::new(secret)))
+    }
+
+    /// What proves that a request speaks for this session, if requests do.
+    fn secret(&self) -> Option<Secret> {
+        match self {
+            Self::Http(Http::Streaming(secret)) => Some(**secret),
+            Self::Poll(poll) => Some(poll.secret),
+            _ => None,
+        }
+    }
+
+    /// A request of this connection is answered from elsewhere.
+    pub(crate) const fn awaits_answer(&self) -> bool {
+        matches!(self, Self::Http(Http::Waiting(_)))
+    }
+
+    /// Its last request has been answered, and it is there for another one.
+    pub(crate) const fn is_kept_alive(&self) -> bool {
+        matches!(self, Self::Http(Http::Idle))
+    }
+
+    /// Bytes kept of requests.
+    fn request_bytes(&self) -> usize {
+        match self {
+            Self::Http(http) => http.kept_bytes(),
+            _ => 0,
+        }
+    }
+}
+
+impl Core {
+    /// Takes the connection's session to work with it, since it works on the engine that it is part of.
+    fn take_session(&mut self, slot: u32) -> Session {
+        let Some(conn) = self.conns.get_mut(slot) else {
+            return Session::Over;
+        };
+        let session = std::mem::take(&mut conn.session);
+        self.request_bytes -= session.request_bytes();
+        session
+    }
+
+    /// Gives the connection a session, in place of the one that it has.
+    pub(crate) fn put_session(&mut self, slot: u32, session: Session) {
+        let Some(conn) = self.conns.get_mut(slot) else {
+            return;
+        };
+        self.request_bytes += session.request_bytes();
+        let before = std::mem::replace(&mut conn.session, session);
+        self.request_bytes -= before.request_bytes();
     }
 }
 
@@ -79,11 +148,12 @@ impl From<DisconnectCode> for Ending {
 
 /// Feeds a session with what was received.
 pub(crate) fn receive(core: &mut Core, slot: u32, input: &mut [u8]) {
-    let Some(conn) = core.conns.get_mut(slot) else {
+    let is_heard = |conn: &Conn| matches!(conn.phase, Phase::Handshake | Phase::Open);
+    if !core.conns.get(slot).is_some_and(is_heard) {
+        // Told to go. Its session is over, and must not begin anew with what it still sends.
         return;
-    };
-    // Taken out while it works, since it works on the engine that it is part of.
-    let mut session = std::mem::take(&mut conn.session);
+    }
+    let mut session = core.take_session(slot);
     let messages_before = core.gauges.counters.messages_received.value();
     let result = step(core, slot, &mut session, input);
     let Some(conn) = core.conns.get_mut(slot) else {
@@ -100,8 +170,27 @@ pub(crate) fn receive(core: &mut Core, slot: u32, input: &mut [u8]) {
         let now_s = u32::try_from(core.now.ms / 1000).unwrap_or(u32::MAX);
         conn.partial_since_s = Some(NonZeroU32::MIN.saturating_add(now_s));
     }
-    conn.session = session;
+    core.put_session(slot, session);
     if let Err(ending) = result {
+        end(core, slot, ending);
+    }
+}
+
+/// Feeds a session with commands that have come on another connection.
+pub(crate) fn upstream(core: &mut Core, session: &SessionName, data: &[u8]) {
+    let Some(slot) = core.conns.slot_of(session.conn) else {
+        core.gauges.counters.client_errors.inc();
+        return;
+    };
+    let is_it = |conn: &Conn| {
+        matches!(conn.phase, Phase::Handshake | Phase::Open)
+            && conn.session.secret() == Some(session.secret)
+    };
+    if !core.conns.get(slot).is_some_and(is_it) {
+        core.gauges.counters.client_errors.inc();
+        return;
+    }
+    if let Err(ending) = centrifuge::take(core, slot, data) {
         end(core, slot, ending);
     }
 }
@@ -109,11 +198,13 @@ pub(crate) fn receive(core: &mut Core, slot: u32, input: &mut [u8]) {
 fn step(core: &mut Core, slot: u32, session: &mut Session, input: &mut [u8]) -> Result<(), Ending> {
     match session {
         Session::Sniffing(_) => opening::receive(core, slot, session, input),
+        Session::Http(_) => http::receive(core, slot, session, input),
         Session::Centrifuge(decoder) => centrifuge::receive(core, slot, decoder, input),
         Session::Native(framing) => native::receive(core, slot, framing, input),
+        Session::Goim(framing) => goim::receive(core, slot, framing, input),
         #[cfg(feature = "echo")]
         Session::Echo(decoder) => echo::receive(core, slot, decoder, input),
-        Session::Over => Ok(()),
+        Session::Poll(_) | Session::Over => Ok(()),
     }
 }
 
@@ -142,10 +233,24 @@ fn end(core: &mut Core, slot: u32, ending: Ending) {
 pub(crate) enum Voice {
     /// No dialect yet, or none that can be told anything.
     None,
-    Centrifuge,
+    Centrifuge(Encoding),
     Native(native::Carrier),
+    Goim(goim::Style),
     #[cfg(feature = "echo")]
-    WebSocket,
+    Echo,
+}
+
+impl Voice {
+    /// An echo, which only tests have.
+    #[cfg(feature = "echo")]
+    const fn is_never_authenticated(self) -> bool {
+        matches!(self, Self::Echo)
+    }
+
+    #[cfg(not(feature = "echo"))]
+    const fn is_never_authenticated(self) -> bool {
+        false
+    }
 }
 
 fn voice(core: &Core, slot: u32) -> Voice {
@@ -162,27 +267,54 @@ fn set_voice(core: &mut Core, slot: u32, voice: Voice) {
 pub(crate) fn disconnect(core: &mut Core, slot: u32, code: u16, reason: &str) {
     match voice(core, slot) {
         Voice::None => {}
-        Voice::Centrifuge => core.write(slot, |out| ws::write_close(out, code, reason)),
+        Voice::Centrifuge(_) => centrifuge::disconnect(core, slot, code, reason),
         Voice::Native(carrier) => native::disconnect(core, slot, carrier, code, reason),
+        Voice::Goim(style) => goim::disconnect(core, slot, style, code, reason),
         #[cfg(feature = "echo")]
-        Voice::WebSocket => core.write(slot, |out| ws::write_close(out, code, reason)),
+        Voice::Echo => core.write(slot, |out| ws::write_close(out, code, reason)),
+    }
+}
+
+/// How a client shows that it is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Pulse {
+    /// It answers pings.
+    Answers,
+    /// It answers pings, and is sent none while it takes publications.
+    AnswersUnlessItHears,
+    /// It is pinged, and never answers.
+    Listens,
+    /// It beats by itself, and has done so.
+    Beats,
+    /// It beats by itself, and has not done so for too long.
+    Stopped,
+}
+
+pub(crate) fn pulse(core: &mut Core, slot: u32) -> Pulse {
+    match voice(core, slot) {
+        Voice::Centrifuge(encoding) if encoding.codec == Codec::Unidirectional => Pulse::Listens,
+        Voice::Native(_) => Pulse::AnswersUnlessItHears,
+        Voice::Goim(_) if goim::is_silent(core, slot) => Pulse::Stopped,
+        Voice::Goim(_) => Pulse::Beats,
+        _ => Pulse::Answers,
     }
 }
 
 /// Asks the client whether it is there.
 pub(crate) fn ping(core: &mut Core, slot: u32) {
     match voice(core, slot) {
-        Voice::Centrifuge => centrifuge::ping(core, slot),
+        Voice::Centrifuge(_) => centrifuge::ping(core, slot),
         Voice::Native(carrier) => native::ping(core, slot, carrier),
         _ => {}
     }
 }
 
 /// The client is a member now: answers its request, or tells it that the server did it.
-pub(crate) fn joined(core: &mut Core, slot: u32, joined: &Joined) {
+pub(crate) fn joined(core: &mut Core, slot: u32, joined: Joined) {
     match voice(core, slot) {
-        Voice::Centrifuge => centrifuge::joined(core, slot, joined),
-        Voice::Native(carrier) => native::joined(core, slot, carrier, joined),
+        Voice::Centrifuge(_) => centrifuge::joined(core, slot, joined),
+        Voice::Native(carrier) => native::joined(core, slot, carrier, &joined),
+        Voice::Goim(_) => goim::joined(core, slot, &joined),
         _ => {}
     }
 }
@@ -202,11 +334,13 @@ pub(crate) fn gave_up(core: &mut Core, slot: u32, request: u32) {
 fn error_reply(core: &mut Core, slot: u32, request: u32, code: ErrorCode) {
     core.gauges.counters.client_errors.inc();
     if request == 0 {
-        return;
+        // The server asked, not the client.
+        return centrifuge::greeting_failed(core, slot);
     }
     match voice(core, slot) {
-        Voice::Centrifuge => centrifuge::error(core, slot, request, code),
+        Voice::Centrifuge(_) => centrifuge::error(core, slot, request, code),
         Voice::Native(carrier) => native::error(core, slot, carrier, request, code),
+        Voice::Goim(_) => goim::error(core, slot, request),
         _ => {}
     }
 }
@@ -214,7 +348,7 @@ fn error_reply(core: &mut Core, slot: u32, request: u32, code: ErrorCode) {
 /// The answer to a request that was under way between shards.
 pub(crate) fn answer(core: &mut Core, slot: u32, request: u32, answer: Answer) {
     match voice(core, slot) {
-        Voice::Centrifuge => centrifuge::answer(core, slot, request, answer),
+        Voice::Centrifuge(_) => centrifuge::answer(core, slot, request, answer),
         Voice::Native(carrier) => native::answer(core, slot, carrier, request, answer),
         _ => {}
     }
@@ -223,48 +357,44 @@ pub(crate) fn answer(core: &mut Core, slot: u32, request: u32, answer: Answer) {
 /// Tells the client that the server takes it out of a room.
 pub(crate) fn unsubscribed(core: &mut Core, slot: u32, room: Key<Room>, code: UnsubscribeCode) {
     match voice(core, slot) {
-        Voice::Centrifuge => centrifuge::unsubscribed(core, slot, room, code),
+        Voice::Centrifuge(_) => centrifuge::unsubscribed(core, slot, room, code),
         Voice::Native(carrier) => native::unsubscribed(core, slot, carrier, room, code),
         _ => {}
     }
 }
 
 /// Tells a slow client what it lost. Centrifuge has no word for a gap within a subscription: the client is taken
-/// out of the room with a code upon which it subscribes again and recovers.
+/// out of the room with a code upon which it subscribes again and recovers. goim has no word for it at all.
 pub(crate) fn gap(core: &mut Core, slot: u32, room: Key<Room>, from: u64, to: u64) {
     match voice(core, slot) {
-        Voice::Centrifuge => core.unsubscribe_with(slot, room, UnsubscribeCode::INSUFFICIENT_STATE),
+        Voice::Centrifuge(_) => {
+            core.unsubscribe_with(slot, room, UnsubscribeCode::INSUFFICIENT_STATE)
+        }
         Voice::Native(carrier) => native::gap(core, slot, carrier, room, from, to),
+        Voice::Goim(_) => core.slow(slot),
         _ => {}
     }
 }
 
 /// A message to this connection, outside any room.
-pub(crate) fn push(core: &mut Core, slot: u32, payload: &Payload) {
-    if let Some(encoding) = core.conns.get(slot).and_then(|conn| conn.encoding()) {
-        core.write(slot, |out| write_message(out, encoding, payload));
-    }
-}
-
-/// Appends a message outside any room as a frame of this encoding.
-pub(crate) fn write_message(out: &mut Vec<u8>, encoding: Encoding, payload: &Payload) {
-    use fanfare_wire::{centrifuge::json, native};
-    let message = native::Message {
-        data: &payload.bytes,
+pub(crate) fn push(core: &mut Core, slot: u32, message: &Message) {
+    let Some(encoding) = core.conns.get(slot).and_then(|conn| conn.encoding()) else {
+        return;
     };
-    match encoding {
-        Encoding::CentrifugeJson => {
-            ws::write_frame_with(out, ws::Opcode::Text, |out| {
-                json::write_message_push(out, centrifuge_data(payload))
-            });
-        }
-        Encoding::Native => native::write_message(out, &message),
-        Encoding::NativeWebSocket => {
-            ws::write_frame_with(out, ws::Opcode::Binary, |out| {
-                native::write_message(out, &message)
-            });
-        }
+    // goim's clients name the operations that they want to see.
+    if encoding.codec == Codec::Goim
+        && let Some(operation) = message.operation
+        && !core.watches(slot, operation)
+    {
+        core.gauges.counters.goim_pushes_unwanted.inc();
+        return;
     }
+    let default = core.shared.config.goim.default_operation;
+    core.write(slot, |out| {
+        encoding.frame(out, |out| {
+            write_message(out, encoding.codec, message, default)
+        });
+    });
 }
 
 const fn error_code(error: ApiError) -> ErrorCode {
@@ -291,7 +421,7 @@ fn message_bytes_max(core: &Core, slot: u32) -> u32 {
     if core
         .conns
         .get(slot)
-        .is_some_and(|conn| conn.phase == Phase::Open)
+        .is_some_and(|conn| conn.phase == Phase::Open || conn.voice.is_never_authenticated())
     {
         limit
     } else {
@@ -304,6 +434,65 @@ fn ws_limits(core: &Core, slot: u32) -> ws::Limits {
         message_bytes_max: message_bytes_max(core, slot),
         fragments_max: core.shared.config.limits.fragments_max,
     }
+}
+
+/// A message of a WebSocket.
+#[derive(Debug, Clone, Copy)]
+enum Incoming<'a> {
+    Text(&'a [u8]),
+    Binary(&'a [u8]),
+}
+
+/// Feeds a WebSocket, and passes its messages on.
+fn messages(
+    core: &mut Core,
+    slot: u32,
+    decoder: &mut ws::Decoder,
+    input: &mut [u8],
+    mut take: impl FnMut(&mut Core, u32, Incoming<'_>) -> Result<(), Ending>,
+) -> Result<(), Ending> {
+    let mut at = 0;
+    loop {
+        // A client that has just authenticated may send more at once.
+        let limits = ws_limits(core, slot);
+        let (consumed, event) = decoder
+            .next_inflating(&mut input[at..], &limits, &mut core.inflater)
+            .map_err(|error| Ending::WebSocket {
+                code: error.close_code(),
+            })?;
+        at += consumed;
+        match event {
+            Some(ws::Event::Text(text)) => take(core, slot, Incoming::Text(text.as_bytes()))?,
+            Some(ws::Event::Binary(data)) => take(core, slot, Incoming::Binary(data))?,
+            Some(event) => control_event(core, slot, event)?,
+            None => return Ok(()),
+        }
+    }
+}
+
+/// Feeds a stream of frames that know their length: `take` handles the whole ones at the start of what it is given, and
+/// returns how many bytes they took.
+fn stream(
+    core: &mut Core,
+    slot: u32,
+    partial: &mut Option<Box<Vec<u8>>>,
+    input: &[u8],
+    take: impl Fn(&mut Core, u32, &[u8]) -> Result<usize, Ending>,
+) -> Result<(), Ending> {
+    let Some(mut buffer) = partial.take() else {
+        let consumed = take(core, slot, input)?;
+        if consumed < input.len() {
+            *partial = Some(Box::new(input[consumed..].to_vec()));
+        }
+        return Ok(());
+    };
+    buffer.extend_from_slice(input);
+    let consumed = take(core, slot, &buffer)?;
+    if consumed < buffer.len() {
+        buffer.drain(..consumed);
+        *partial = Some(buffer);
+    }
+    Ok(())
 }
 
 /// Handles pings, pongs and closes of WebSocket itself (RFC 6455 section 5.5).
@@ -352,14 +541,7 @@ fn grant(core: &Core, token: &str) -> Result<Grant, Denied> {
 /// Makes a new connection a member of the rooms that its token names.
 fn subscribe_by_server(core: &mut Core, slot: u32, rooms: &[Box<str>]) {
     for room in rooms {
-        let subscribe = Subscribe {
-            request: 0,
-            room,
-            token: "",
-            recover: None,
-            rejects_unrecovered: false,
-        };
-        if core.subscribe(slot, subscribe).is_err() {
+        if core.subscribe(slot, Subscribe::by_server(room)).is_err() {
             core.gauges.counters.client_errors.inc();
         }
     }

@@ -5,14 +5,15 @@ use fanfare_wire::centrifuge::codes::{DisconnectCode, ErrorCode, UnsubscribeCode
 use fanfare_wire::native::{self, ClientFrame};
 use fanfare_wire::ws;
 
-use super::{Ending, error_code};
+use super::{Ending, Incoming, error_code};
 use crate::api::{Payload, Position};
 use crate::authority::Denied;
 use crate::conn::{Conn, Phase};
 use crate::core::{Core, millis};
 use crate::encoding::Encoding;
-use crate::membership::{Right, Subscribe, publisher};
+use crate::membership::Subscribe;
 use crate::message::{Answer, Joined, Post, ReplyTo};
+use crate::rights::Right;
 use crate::room::Room;
 use crate::slab::Key;
 
@@ -26,8 +27,8 @@ pub(crate) enum Carrier {
 impl Carrier {
     const fn encoding(self) -> Encoding {
         match self {
-            Self::Tcp => Encoding::Native,
-            Self::WebSocket => Encoding::NativeWebSocket,
+            Self::Tcp => Encoding::NATIVE,
+            Self::WebSocket => Encoding::NATIVE_WEBSOCKET,
         }
     }
 }
@@ -65,62 +66,24 @@ pub(super) fn receive(
     input: &mut [u8],
 ) -> Result<(), Ending> {
     match framing {
-        Framing::Tcp { partial } => receive_stream(core, slot, partial, input),
-        Framing::WebSocket(decoder) => receive_messages(core, slot, decoder, input),
+        Framing::Tcp { partial } => {
+            super::stream(core, slot, partial, input, |core, slot, input| {
+                frames(core, slot, Carrier::Tcp, input)
+            })
+        }
+        Framing::WebSocket(decoder) => super::messages(core, slot, decoder, input, message),
     }
 }
 
-fn receive_stream(
-    core: &mut Core,
-    slot: u32,
-    partial: &mut Option<Box<Vec<u8>>>,
-    input: &[u8],
-) -> Result<(), Ending> {
-    let Some(mut buffer) = partial.take() else {
-        let consumed = frames(core, slot, Carrier::Tcp, input)?;
-        if consumed < input.len() {
-            *partial = Some(Box::new(input[consumed..].to_vec()));
-        }
-        return Ok(());
+fn message(core: &mut Core, slot: u32, message: Incoming<'_>) -> Result<(), Ending> {
+    let Incoming::Binary(message) = message else {
+        return Err(DisconnectCode::INAPPROPRIATE_PROTOCOL.into());
     };
-    buffer.extend_from_slice(input);
-    let consumed = frames(core, slot, Carrier::Tcp, &buffer)?;
-    if consumed < buffer.len() {
-        buffer.drain(..consumed);
-        *partial = Some(buffer);
+    let consumed = frames(core, slot, Carrier::WebSocket, message)?;
+    if consumed < message.len() {
+        return Err(DisconnectCode::BAD_REQUEST.into());
     }
     Ok(())
-}
-
-fn receive_messages(
-    core: &mut Core,
-    slot: u32,
-    decoder: &mut ws::Decoder,
-    input: &mut [u8],
-) -> Result<(), Ending> {
-    let mut at = 0;
-    loop {
-        // A client that has just authenticated may send more at once.
-        let limits = super::ws_limits(core, slot);
-        let (consumed, event) =
-            decoder
-                .next(&mut input[at..], &limits)
-                .map_err(|error| Ending::WebSocket {
-                    code: error.close_code(),
-                })?;
-        at += consumed;
-        match event {
-            Some(ws::Event::Binary(message)) => {
-                let consumed = frames(core, slot, Carrier::WebSocket, message)?;
-                if consumed < message.len() {
-                    return Err(DisconnectCode::BAD_REQUEST.into());
-                }
-            }
-            Some(ws::Event::Text(_)) => return Err(DisconnectCode::INAPPROPRIATE_PROTOCOL.into()),
-            Some(event) => super::control_event(core, slot, event)?,
-            None => return Ok(()),
-        }
-    }
 }
 
 /// Handles the whole frames at the start of `input`; returns how many bytes they took.
@@ -170,10 +133,9 @@ fn handle(
             let recover = message.recover.then_some(position);
             let wish = Subscribe {
                 request: message.request,
-                room: message.room,
                 token: message.token,
                 recover,
-                rejects_unrecovered: false,
+                ..Subscribe::by_client(message.room)
             };
             if let Err(code) = core.subscribe(slot, wish) {
                 refuse(core, slot, carrier, message.request, code);
@@ -252,7 +214,7 @@ fn publish(core: &mut Core, slot: u32, carrier: Carrier, message: native::Publis
         if let Err(code) = may_publish(core, slot, message.room) {
             return refuse(core, slot, carrier, message.request, code);
         }
-        author = core.conns.get(slot).and_then(|it| publisher(it, conn));
+        author = core.publisher(slot, message.room);
     }
     let reply = if message.request == 0 {
         ReplyTo::Nobody

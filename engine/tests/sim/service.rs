@@ -221,7 +221,7 @@ impl Service {
             .filter_map(Client::socket)
             .collect();
         let reply = self.reply(Asked::PushAll { id, sockets }, Answer::Count);
-        self.handle.push_all(payload(bytes), reply);
+        self.handle.push_all(payload(bytes).into(), reply);
     }
 
     fn push_connection(&mut self, ledger: &mut Ledger, client: &Client) {

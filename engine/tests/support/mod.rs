@@ -3,11 +3,39 @@
 #![allow(unused_imports, reason = "each test uses a part")]
 
 mod authority;
+mod contents;
+mod deflate;
+mod goim;
+mod goim_service;
+mod http;
+mod members;
+mod memory;
 mod native;
+mod poll;
+mod protobuf;
+mod sdk;
+mod view;
 mod websocket;
 
 pub use authority::{Scripted, Trusting};
+pub use contents::{Kind, content, service_content};
+pub use deflate::{
+    BINARY, COMPRESSED, Deflating, LAST, OFFER, ServerFrame, TEXT, bomb, client_frame, deflated,
+    flushed, fragments, inflated,
+};
+pub use goim::{Form, Goim, GoimFrame, Told, Wire, bytes_of, frame, hex, masked};
+pub use goim_service::{
+    goim_config, members, message, push_all, push_keys, push_room, push_users, put_into,
+    trusting_config,
+};
+pub use http::{Answer, Chunk, Http, escaped, request};
+pub use members::{DIALECTS, Dialect, Member};
+pub use memory::{Peak, flood};
 pub use native::{Client, Frame, Recover};
+pub use poll::{Poller, answer_of, ask_alone, send_alone};
+pub use protobuf::publish as protobuf_publish;
+pub use sdk::{End, Sdk, Transport, emulation, post};
+pub use view::View;
 pub use websocket::{Centrifuge, Event, Frames, WebSocket, upgrade_request};
 
 use std::net::SocketAddr;

@@ -36,7 +36,10 @@ pub enum Event {
 #[derive(Debug)]
 pub struct WebSocket {
     pub stream: TcpStream,
+    /// The server has agreed to compress messages.
+    pub is_compressed: bool,
     decoder: ws::Decoder,
+    inflater: ws::Inflater,
     buffer: Vec<u8>,
 }
 
@@ -71,9 +74,16 @@ impl WebSocket {
         let head = String::from_utf8(head).expect("a head is text");
         assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
         assert!(head.contains("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="), "{head}");
+        let is_compressed = head.contains("permessage-deflate");
         Self {
             stream,
-            decoder: ws::Decoder::new(ws::Role::Client),
+            is_compressed,
+            decoder: if is_compressed {
+                ws::Decoder::with_deflate(ws::Role::Client)
+            } else {
+                ws::Decoder::new(ws::Role::Client)
+            },
+            inflater: ws::Inflater::new(),
             buffer: Vec::new(),
         }
     }
@@ -96,7 +106,7 @@ impl WebSocket {
         loop {
             let (consumed, event) = self
                 .decoder
-                .next(&mut self.buffer, &limits)
+                .next_inflating(&mut self.buffer, &limits, &mut self.inflater)
                 .expect("the server speaks WebSocket");
             let event = event.map(|event| match event {
                 ws::Event::Text(text) => Event::Text(text.to_owned()),
@@ -184,6 +194,8 @@ pub struct Centrifuge {
     pub ws: WebSocket,
     /// The id the server gave it.
     pub client: String,
+    /// The rooms that the server put it into, as it was welcomed.
+    pub rooms: Value,
     /// What came before the reply that was waited for.
     pushes: VecDeque<Value>,
     lines: VecDeque<Value>,
@@ -200,6 +212,7 @@ impl Centrifuge {
         Self {
             ws,
             client: String::new(),
+            rooms: Value::Null,
             pushes: VecDeque::new(),
             lines: VecDeque::new(),
             last_id: 0,
@@ -214,7 +227,8 @@ impl Centrifuge {
     }
 
     pub fn greet(&mut self, token: &str) {
-        let reply = self.ask("connect", json!({ "token": token }));
+        let mut reply = self.ask("connect", json!({ "token": token }));
+        self.rooms = reply["subs"].take();
         self.client = reply["client"]
             .as_str()
             .expect("a welcome names the client")

@@ -42,6 +42,12 @@ impl ErrorCode {
         }
     }
 
+    /// The code with this number, whoever gave it out.
+    #[must_use]
+    pub const fn numbered(number: u16) -> Self {
+        Self(number)
+    }
+
     /// The number on the wire.
     #[must_use]
     pub const fn number(self) -> u16 {
@@ -133,6 +139,12 @@ impl DisconnectCode {
             4000..=4999 => Some(Self(code)),
             _ => None,
         }
+    }
+
+    /// The code with this number, whoever gave it out.
+    #[must_use]
+    pub const fn numbered(number: u16) -> Self {
+        Self(number)
     }
 
     /// The number on the wire.

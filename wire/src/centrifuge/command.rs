@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::{Epoch, StreamPosition};
+use super::{Epoch, FilterError, FilterNode, StreamPosition};
 
 /// A command of a client.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,12 +46,12 @@ pub enum Method<'a> {
         /// The procedure; may be empty.
         method: Cow<'a, str>,
         /// The arguments, in the connection's encoding; empty for none.
-        data: Cow<'a, str>,
+        data: Cow<'a, [u8]>,
     },
     /// Sends to the backend without a reply.
     Send {
         /// The message, in the connection's encoding; empty for none.
-        data: Cow<'a, str>,
+        data: Cow<'a, [u8]>,
     },
     /// Extends the connection.
     Refresh {
@@ -77,7 +77,7 @@ pub struct Connect<'a> {
     /// The connection token; empty for none.
     pub token: Cow<'a, str>,
     /// Data for the connect webhook, in the connection's encoding; empty for none.
-    pub data: Cow<'a, str>,
+    pub data: Cow<'a, [u8]>,
     /// The server-side subscriptions that a returning client wants recovered.
     pub subs: Vec<ConnectSub<'a>>,
     /// What the SDK calls itself.
@@ -113,7 +113,7 @@ pub struct Subscribe<'a> {
     /// The offset of the last publication seen.
     pub offset: u64,
     /// Data for the subscribe webhook, in the connection's encoding; empty for none.
-    pub data: Cow<'a, str>,
+    pub data: Cow<'a, [u8]>,
     /// Wants a disconnect rather than a silent loss.
     pub positioned: bool,
     /// Wants to recover later.
@@ -122,6 +122,9 @@ pub struct Subscribe<'a> {
     pub join_leave: bool,
     /// The delta compression that the client offers; empty for none. A server that does not answer it sends no deltas.
     pub delta: Cow<'a, str>,
+    /// Wants only publications whose tags match. A filter that is no filter does not end the connection: Centrifugo
+    /// answers with [`FilterError::code`].
+    pub filter: Option<Result<FilterNode, FilterError>>,
     /// Features that the client offers, as [`SUBSCRIBE_FLAG_REJECT_UNRECOVERED`] and bits to come.
     pub flags: i64,
     /// 0 for a channel of publications. Others (maps, shared polls) are not served here.
@@ -157,9 +160,9 @@ pub const SUBSCRIBE_FLAG_REJECT_UNRECOVERED: i64 = 2;
 pub struct Publish<'a> {
     /// The channel; never empty in a command that was decoded.
     pub channel: Cow<'a, str>,
-    /// The payload, in the connection's encoding; JSON is one value without a line
-    /// break. Empty for none.
-    pub data: Cow<'a, str>,
+    /// The payload, in the connection's encoding: in JSON one value without a line break, in protobuf any bytes. Empty
+    /// for none.
+    pub data: Cow<'a, [u8]>,
     /// 0 for a publication. Others (maps) are not served here.
     pub kind: i32,
 }

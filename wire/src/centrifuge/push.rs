@@ -8,9 +8,9 @@ pub struct ClientInfo<'a> {
     /// The connection's name.
     pub client: &'a str,
     /// Data of the connection token, in the connection's encoding; empty for none.
-    pub connection_info: &'a str,
+    pub connection_info: &'a [u8],
     /// Data of the subscription token, likewise.
-    pub channel_info: &'a str,
+    pub channel_info: &'a [u8],
 }
 
 /// A publication, live or out of a history.
@@ -24,6 +24,9 @@ pub struct Publication<'a> {
     pub offset: u64,
     /// Key-values that travel with it.
     pub tags: &'a [(Box<str>, Box<str>)],
+    /// The payload is the difference from the publication before it. Only for those who were told so by
+    /// [`SubscribeResult::delta`](super::SubscribeResult::delta).
+    pub delta: bool,
     /// When it was published; 0 leaves it out.
     pub time_unix_ms: i64,
 }
@@ -35,6 +38,10 @@ pub enum Data<'a> {
     Json(&'a [u8]),
     /// Anything else: JSON connections get it as a base64 text.
     Binary(&'a [u8]),
+    /// UTF-8 that JSON connections get as a text of exactly these bytes, as they do with deltas and with the whole
+    /// payloads between them: SDKs apply a delta to the bytes of that text. JSON cannot carry what is not UTF-8, which is
+    /// replaced by U+FFFD; a delta that cuts a character is of no use to them.
+    Text(&'a [u8]),
 }
 
 impl Default for Data<'_> {
@@ -55,5 +62,14 @@ pub struct SubscribePush<'a> {
     /// A loss would not go unnoticed.
     pub positioned: bool,
     /// Data for the client, in the connection's encoding; empty for none.
-    pub data: &'a str,
+    pub data: &'a [u8],
+}
+
+/// The connection was extended without the client asking; only unidirectional clients are told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct RefreshPush {
+    /// The connection ends unless extended again.
+    pub expires: bool,
+    /// It ends so soon.
+    pub ttl_s: u32,
 }

@@ -14,7 +14,7 @@ pub struct ConnectResult<'a> {
     /// It ends so soon.
     pub ttl_s: u32,
     /// Data of the connect webhook, in the connection's encoding; empty for none.
-    pub data: &'a str,
+    pub data: &'a [u8],
     /// The server pings this often; 0 for never.
     pub ping_s: u32,
     /// The client must answer pings.
@@ -45,9 +45,12 @@ pub struct SubscribeResult<'a> {
     /// A loss would not go unnoticed.
     pub positioned: bool,
     /// Data of the subscribe webhook, in the connection's encoding; empty for none.
-    pub data: &'a str,
+    pub data: &'a [u8],
     /// The command asked to recover.
     pub was_recovering: bool,
+    /// Publications come as deltas, in the form that the command offered. On JSON connections their payloads, and those
+    /// in this answer, are [`Data::Text`](super::Data::Text) from then on.
+    pub delta: bool,
 }
 
 /// The answer to refresh.

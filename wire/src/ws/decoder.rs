@@ -2,8 +2,9 @@ use super::{
     close::Close,
     error::Error,
     header::{HEADER_BYTES_MAX, Header, Opcode},
+    inflate::Inflater,
     mask,
-    partial::{Frame, Partial},
+    partial::{Completed, Frame, Partial},
 };
 use std::ops::Range;
 
@@ -20,6 +21,7 @@ pub enum Role {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     /// Most payload bytes of a message, summed over its fragments. Checked against declared lengths, before anything is kept.
+    /// Of a compressed message, both what is received and what it inflates to; the latter is checked while it is inflated.
     pub message_bytes_max: u32,
     /// Most frames of a fragmented message, empty ones included; below 2, fragmentation is refused.
     pub fragments_max: u32,
@@ -27,7 +29,7 @@ pub struct Limits {
 
 /// A whole message, or a control frame.
 ///
-/// It borrows the input if it came in one frame that lay whole in it, and the decoder if not.
+/// It borrows the input if it came uncompressed in one frame that lay whole in it, and the decoder if not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Event<'a> {
     /// A text message.
@@ -50,6 +52,7 @@ pub enum Event<'a> {
 pub struct Decoder {
     partial: Option<Box<Partial>>,
     role: Role,
+    is_deflate_negotiated: bool,
     /// A Close was read or an error met: nothing further is looked at.
     is_closed: bool,
 }
@@ -57,13 +60,27 @@ pub struct Decoder {
 const _: () = assert!(size_of::<Decoder>() <= 16, "one is kept per connection");
 
 impl Decoder {
-    /// A decoder for the first byte after the opening handshake.
+    /// A decoder for the first byte after an opening handshake that agreed on no extension.
     pub const fn new(role: Role) -> Self {
         Self {
             partial: None,
             role,
+            is_deflate_negotiated: false,
             is_closed: false,
         }
+    }
+
+    /// A decoder for the first byte after an opening handshake that agreed on permessage-deflate, the peer without context
+    /// takeover. To be driven with [`next_inflating`](Self::next_inflating).
+    pub const fn with_deflate(role: Role) -> Self {
+        let mut decoder = Self::new(role);
+        decoder.is_deflate_negotiated = true;
+        decoder
+    }
+
+    /// Whether it was made [`with_deflate`](Self::with_deflate), so that the peer takes compressed frames as well.
+    pub const fn is_deflate_negotiated(&self) -> bool {
+        self.is_deflate_negotiated
     }
 
     /// Consumes bytes from `input`, unmasking them in place, until one event is complete or the input is used up.
@@ -77,29 +94,73 @@ impl Decoder {
     /// # Errors
     ///
     /// Each is final: the connection is to be closed with [`Error::close_code`], and later calls, as after a Close, swallow
-    /// their input.
+    /// their input. A compressed message is one: [`next_inflating`](Self::next_inflating) takes them.
     #[inline]
     pub fn next<'a>(
         &'a mut self,
         input: &'a mut [u8],
         limits: &Limits,
     ) -> Result<(usize, Option<Event<'a>>), Error> {
+        self.next_event(input, limits, None)
+    }
+
+    /// As [`next`](Self::next), and takes compressed messages if the decoder was made [`with_deflate`](Self::with_deflate).
+    ///
+    /// Uncompressed messages cost what they cost there. A compressed one is gathered until it is whole, then inflated at once
+    /// into a box that is freed with the next call, so nothing of it stays with the connection. `inflater` is not borrowed
+    /// by the event: one serves all connections of a thread.
+    ///
+    /// # Errors
+    ///
+    /// As [`next`](Self::next).
+    #[inline]
+    pub fn next_inflating<'a>(
+        &'a mut self,
+        input: &'a mut [u8],
+        limits: &Limits,
+        inflater: &mut Inflater,
+    ) -> Result<(usize, Option<Event<'a>>), Error> {
+        let inflater = self.is_deflate_negotiated.then_some(inflater);
+        self.next_event(input, limits, inflater)
+    }
+
+    #[inline]
+    fn next_event<'a>(
+        &'a mut self,
+        input: &'a mut [u8],
+        limits: &Limits,
+        inflater: Option<&mut Inflater>,
+    ) -> Result<(usize, Option<Event<'a>>), Error> {
         self.release();
         if self.is_closed {
             return Ok((input.len(), None));
         }
-        let (consumed, ready) = match self.advance(input, limits) {
+        let (consumed, ready) = match self.advance(input, limits, inflater.is_some()) {
             Ok((consumed, Some(ready))) => (consumed, ready),
             Ok((consumed, None)) => return Ok((consumed, None)),
             Err(error) => return Err(self.fail(error)),
         };
-        let Ready { opcode, place } = ready;
+        let Ready {
+            opcode,
+            mut place,
+            is_deflated,
+        } = ready;
+        if is_deflated {
+            let in_input = match place {
+                Place::Input(range) => Some(&input[range]),
+                Place::Partial => None,
+            };
+            if let Err(error) = self.inflate(opcode, in_input, limits, inflater) {
+                return Err(self.fail(error));
+            }
+            place = Place::Partial;
+        }
         let event = match place {
             Place::Input(range) => match event(opcode, &input[range]) {
                 Ok(event) => event,
                 Err(error) => return Err(self.fail(error)),
             },
-            // Its content was checked as it was kept.
+            // Its content was checked as it was kept, or inflated.
             Place::Partial => match &self.partial {
                 Some(partial) => event(opcode, partial.delivered())?,
                 None => return Ok((consumed, None)),
@@ -127,6 +188,7 @@ impl Decoder {
         &mut self,
         input: &mut [u8],
         limits: &Limits,
+        may_be_deflated: bool,
     ) -> Result<(usize, Option<Ready>), Error> {
         let mut consumed = 0;
         loop {
@@ -137,7 +199,8 @@ impl Decoder {
             let mut frame = match begun {
                 Some(frame) => frame,
                 None => {
-                    let Some((header, header_bytes)) = self.read_header(&input[consumed..])? else {
+                    let header = self.read_header(&input[consumed..], may_be_deflated)?;
+                    let Some((header, header_bytes)) = header else {
                         return Ok((input.len(), None));
                     };
                     consumed += header_bytes;
@@ -152,9 +215,12 @@ impl Decoder {
             }
             if frame.is_whole_message && payload.len() == frame.payload_bytes {
                 self.release();
-                let opcode = frame.opcode;
-                let place = Place::Input(payload);
-                return Ok((consumed, Some(Ready { opcode, place })));
+                let ready = Ready {
+                    opcode: frame.opcode,
+                    place: Place::Input(payload),
+                    is_deflated: frame.is_deflated,
+                };
+                return Ok((consumed, Some(ready)));
             }
 
             let partial = self.partial.get_or_insert_default();
@@ -163,9 +229,17 @@ impl Decoder {
                 return Ok((consumed, None));
             }
             let completed = partial.append(&mut frame, &input[payload], limits)?;
-            if let Some(opcode) = completed {
-                let place = Place::Partial;
-                return Ok((consumed, Some(Ready { opcode, place })));
+            if let Some(completed) = completed {
+                let Completed {
+                    opcode,
+                    is_deflated,
+                } = completed;
+                let ready = Ready {
+                    opcode,
+                    place: Place::Partial,
+                    is_deflated,
+                };
+                return Ok((consumed, Some(ready)));
             }
             if frame.remaining > 0 {
                 partial.frame = Some(frame);
@@ -177,13 +251,17 @@ impl Decoder {
     /// Reads the next header, of which the first bytes may have come earlier. Gives it with the bytes of `input` it took;
     /// without enough, keeps what is there.
     #[inline]
-    fn read_header(&mut self, input: &[u8]) -> Result<Option<(Header, usize)>, Error> {
+    fn read_header(
+        &mut self,
+        input: &[u8],
+        may_be_deflated: bool,
+    ) -> Result<Option<(Header, usize)>, Error> {
         let kept_bytes = self
             .partial
             .as_ref()
             .map_or(0, |partial| usize::from(partial.header_bytes));
         if kept_bytes == 0 {
-            if let Some(header) = Header::parse(input, self.role)? {
+            if let Some(header) = Header::parse(input, self.role, may_be_deflated)? {
                 return Ok(Some((header, header.header_bytes)));
             }
             if !input.is_empty() {
@@ -195,7 +273,7 @@ impl Decoder {
         let partial = self.partial.get_or_insert_default();
         let added = input.len().min(HEADER_BYTES_MAX - kept_bytes);
         partial.keep_header(&input[..added]);
-        let Some(header) = Header::parse(partial.kept_header(), self.role)? else {
+        let Some(header) = Header::parse(partial.kept_header(), self.role, may_be_deflated)? else {
             return Ok(None);
         };
         partial.header_bytes = 0;
@@ -229,6 +307,27 @@ impl Decoder {
         Ok(Frame::new(header, is_whole_message))
     }
 
+    /// Puts what a whole message inflates to in the place of an assembled one. It is `in_input`, or was assembled.
+    #[inline(never)]
+    fn inflate(
+        &mut self,
+        opcode: Opcode,
+        in_input: Option<&[u8]>,
+        limits: &Limits,
+        inflater: Option<&mut Inflater>,
+    ) -> Result<(), Error> {
+        // None if the caller went on with `next` in the middle of a compressed message.
+        let inflater = inflater.ok_or(Error::ReservedBits)?;
+        let partial = self.partial.get_or_insert_default();
+        let deflated = in_input.unwrap_or_else(|| partial.delivered());
+        let bytes = inflater.inflate(deflated, limits.message_bytes_max)?;
+        if opcode == Opcode::Text {
+            simdutf8::basic::from_utf8(&bytes).map_err(|_| Error::InvalidUtf8)?;
+        }
+        partial.deliver_inflated(opcode, bytes);
+        Ok(())
+    }
+
     #[cold]
     fn fail(&mut self, error: Error) -> Error {
         self.is_closed = true;
@@ -253,6 +352,8 @@ impl Decoder {
 struct Ready {
     opcode: Opcode,
     place: Place,
+    /// The payload is to be inflated yet.
+    is_deflated: bool,
 }
 
 enum Place {
@@ -263,8 +364,8 @@ enum Place {
 #[inline]
 fn event(opcode: Opcode, payload: &[u8]) -> Result<Event<'_>, Error> {
     Ok(match opcode {
-        // An assembled message was checked as it grew; without unsafe code a second pass is the way to a `str`, at the
-        // speed of memory.
+        // An assembled message was checked as it grew, an inflated one when it was whole; without unsafe code a second pass is
+        // the way to a `str`, at the speed of memory.
         Opcode::Text => {
             Event::Text(simdutf8::basic::from_utf8(payload).map_err(|_| Error::InvalidUtf8)?)
         }

@@ -75,12 +75,22 @@ pub fn write_frame_with(
     opcode: Opcode,
     write_payload: impl FnOnce(&mut Vec<u8>),
 ) {
-    let frame_at = out.len();
-    let payload_at = frame_at + EXPECTED_HEADER_BYTES;
-    out.extend_from_slice(&[0; EXPECTED_HEADER_BYTES]);
+    let frame_at = begin_frame(out);
     write_payload(out);
-    assert!(out.len() >= payload_at, "the payload writer only appends");
+    end_frame(out, frame_at, opcode);
+}
 
+/// Leaves room for a header, after which the payload is to be appended. Gives what [`end_frame`] is to be told.
+pub(super) fn begin_frame(out: &mut Vec<u8>) -> usize {
+    let frame_at = out.len();
+    out.extend_from_slice(&[0; EXPECTED_HEADER_BYTES]);
+    frame_at
+}
+
+/// Writes the header of the frame that [`begin_frame`] began at `frame_at`.
+pub(super) fn end_frame(out: &mut Vec<u8>, frame_at: usize, opcode: Opcode) {
+    let payload_at = frame_at + EXPECTED_HEADER_BYTES;
+    assert!(out.len() >= payload_at, "the payload writer only appends");
     let payload_bytes = out.len() - payload_at;
     let header = frame_header(opcode, payload_bytes);
     let header = header.as_ref();

@@ -6,8 +6,9 @@ use super::close::code;
 /// (RFC 6455 section 7.1.7).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
-    /// RSV1, RSV2 or RSV3 is set though no extension was negotiated (section 5.2).
-    #[error("a reserved bit is set and no extension was negotiated")]
+    /// RSV1, RSV2 or RSV3 is set where no negotiated extension gives it a meaning (section 5.2). permessage-deflate gives one
+    /// to RSV1 on the first frame of a text or binary message alone (RFC 7692 section 6).
+    #[error("a reserved bit is set where no negotiated extension gives it a meaning")]
     ReservedBits,
     /// Opcodes 3-7 and 11-15 are reserved (section 5.2).
     #[error("opcode {0} is reserved")]
@@ -45,7 +46,11 @@ pub enum Error {
     /// Text messages and close reasons are UTF-8 (sections 5.6, 5.5.1).
     #[error("text is not valid UTF-8")]
     InvalidUtf8,
-    /// The declared length, added to the fragments before it, passes [`Limits::message_bytes_max`](super::Limits).
+    /// A compressed message is not a DEFLATE stream that ends where the message does (RFC 7692 section 7.2.2).
+    #[error("a compressed message does not hold a whole DEFLATE stream")]
+    InvalidDeflate,
+    /// The declared length, added to the fragments before it, or what a compressed message inflates to, passes
+    /// [`Limits::message_bytes_max`](super::Limits).
     #[error("the message is larger than the {max_bytes} bytes allowed")]
     MessageTooBig {
         /// The limit that was in force.
@@ -63,7 +68,7 @@ impl Error {
     /// The status code to close with (RFC 6455 section 7.4.1).
     pub const fn close_code(&self) -> u16 {
         match self {
-            Self::InvalidUtf8 => code::INVALID_PAYLOAD,
+            Self::InvalidUtf8 | Self::InvalidDeflate => code::INVALID_PAYLOAD,
             Self::MessageTooBig { .. } => code::MESSAGE_TOO_BIG,
             Self::TooManyFragments { .. } => code::POLICY_VIOLATION,
             _ => code::PROTOCOL_ERROR,

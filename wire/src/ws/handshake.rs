@@ -1,5 +1,6 @@
 //! The opening handshake, RFC 6455 section 4: the server's answer, and the client's request and check.
 
+use super::negotiate::DeflateAnswer;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use sha1_smol::Sha1;
 
@@ -10,6 +11,8 @@ const GUID: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 pub const RESPONSE_HEAD_BYTES_MAX: usize = 16 * 1024;
 
 const RESPONSE_HEADERS_MAX: usize = 64;
+
+const EXTENSIONS: &str = "Sec-WebSocket-Extensions";
 
 /// `Sec-WebSocket-Accept` for a `Sec-WebSocket-Key`: 28 ASCII characters, the base64 of a SHA-1 (RFC 6455 section 4.2.2).
 pub fn accept_key(key: &str) -> [u8; 28] {
@@ -27,8 +30,14 @@ pub fn client_key(nonce: [u8; 16]) -> String {
     STANDARD.encode(nonce)
 }
 
-/// Appends the answer that turns the connection into a WebSocket. `protocol` is one of those the client offered.
-pub fn write_switching_protocols(out: &mut Vec<u8>, key: &str, protocol: Option<&str>) {
+/// Appends the answer that turns the connection into a WebSocket. `protocol` is one of those the client offered; with
+/// `deflate`, from [`accept_deflate`](super::accept_deflate), the connection compresses.
+pub fn write_switching_protocols(
+    out: &mut Vec<u8>,
+    key: &str,
+    protocol: Option<&str>,
+    deflate: Option<DeflateAnswer>,
+) {
     out.extend_from_slice(
         b"HTTP/1.1 101 Switching Protocols\r\n\
           Upgrade: websocket\r\n\
@@ -39,6 +48,9 @@ pub fn write_switching_protocols(out: &mut Vec<u8>, key: &str, protocol: Option<
     out.extend_from_slice(b"\r\n");
     if let Some(protocol) = protocol {
         write_header(out, "Sec-WebSocket-Protocol", protocol);
+    }
+    if let Some(deflate) = deflate {
+        write_header(out, EXTENSIONS, deflate.as_str());
     }
     out.extend_from_slice(b"\r\n");
 }
@@ -146,7 +158,7 @@ pub fn check_response(
     if chosen.is_some() && chosen != protocol.map(str::as_bytes) {
         return Err(ResponseError::Protocol);
     }
-    if header("Sec-WebSocket-Extensions").is_some() {
+    if header(EXTENSIONS).is_some() {
         return Err(ResponseError::Extension);
     }
     Ok(Some(head_bytes))
@@ -167,7 +179,7 @@ mod tests {
 
     fn answer(protocol: Option<&str>) -> String {
         let mut out = Vec::new();
-        write_switching_protocols(&mut out, KEY, protocol);
+        write_switching_protocols(&mut out, KEY, protocol, None);
         String::from_utf8(out).expect("ASCII")
     }
 

@@ -10,6 +10,8 @@ pub(super) const HEADER_BYTES_MAX: usize = 14;
 
 const FIN: u8 = 0x80;
 const RESERVED: u8 = 0x70;
+/// The message is compressed (RFC 7692 section 6).
+pub(super) const RSV1: u8 = 0x40;
 const MASKED: u8 = 0x80;
 const LENGTH_IS_U16: u8 = 126;
 const LENGTH_IS_U64: u8 = 127;
@@ -56,6 +58,8 @@ impl Opcode {
 pub(super) struct Header {
     pub(super) opcode: Opcode,
     pub(super) is_final: bool,
+    /// Begins a compressed message (RFC 7692 section 6).
+    pub(super) is_deflated: bool,
     /// All zero on an unmasked frame.
     pub(super) mask: [u8; 4],
     /// Declared length of the payload, below 2^63.
@@ -65,20 +69,29 @@ pub(super) struct Header {
 }
 
 impl Header {
-    /// Reads a header from the start of `input`; `None` asks for more bytes.
+    /// Reads a header from the start of `input`; `None` asks for more bytes. RSV1 is taken if `may_be_deflated`.
     ///
     /// Checks run in the order of the bytes they need, so a broken header is refused at its first wrong byte and with the
     /// same error however the input was cut.
     #[inline]
-    pub(super) fn parse(input: &[u8], role: Role) -> Result<Option<Self>, Error> {
+    pub(super) fn parse(
+        input: &[u8],
+        role: Role,
+        may_be_deflated: bool,
+    ) -> Result<Option<Self>, Error> {
         let Some(&first) = input.first() else {
             return Ok(None);
         };
         let is_final = first & FIN != 0;
-        if first & RESERVED != 0 {
+        let reserved_bits = first & RESERVED;
+        let is_deflated = reserved_bits == RSV1 && may_be_deflated;
+        if reserved_bits != 0 && !is_deflated {
             return Err(Error::ReservedBits);
         }
         let opcode = Opcode::parse(first & 0x0F)?;
+        if is_deflated && !matches!(opcode, Opcode::Text | Opcode::Binary) {
+            return Err(Error::ReservedBits);
+        }
         if opcode.is_control() && !is_final {
             return Err(Error::ControlFragmented);
         }
@@ -136,6 +149,7 @@ impl Header {
         Ok(Some(Self {
             opcode,
             is_final,
+            is_deflated,
             mask,
             payload_bytes,
             header_bytes: input.len() - rest.len(),
@@ -162,14 +176,32 @@ mod tests {
             ),
         ];
         for (bytes, payload_bytes, header_bytes) in cases {
-            let header = Header::parse(bytes, Role::Client)
+            let header = Header::parse(bytes, Role::Client, false)
                 .expect("valid")
                 .expect("complete");
             assert_eq!(header.payload_bytes, payload_bytes);
             assert_eq!(header.header_bytes, header_bytes);
             for cut in 0..bytes.len() {
-                assert_eq!(Header::parse(&bytes[..cut], Role::Client), Ok(None));
+                assert_eq!(Header::parse(&bytes[..cut], Role::Client, false), Ok(None));
             }
+        }
+    }
+
+    #[test]
+    fn rsv1_alone_on_the_first_frame_of_data_marks_a_compressed_message() {
+        for first in 0..=u8::MAX {
+            let without = Header::parse(&[first & !RESERVED, 0], Role::Client, true);
+            let expected = match (first & RESERVED, first & 0x0F, without) {
+                (0, _, without) => without,
+                (RSV1, 1 | 2, Ok(Some(header))) => Ok(Some(Header {
+                    is_deflated: true,
+                    ..header
+                })),
+                (RSV1, 3..=7 | 11..=15, without) => without,
+                _ => Err(Error::ReservedBits),
+            };
+            let header = Header::parse(&[first, 0], Role::Client, true);
+            assert_eq!(header, expected, "{first:02x}");
         }
     }
 
@@ -198,9 +230,13 @@ mod tests {
             ),
         ];
         for (bytes, role, error) in refused {
-            assert_eq!(Header::parse(bytes, role), Err(error), "{bytes:02x?}");
             assert_eq!(
-                Header::parse(&bytes[..bytes.len() - 1], role),
+                Header::parse(bytes, role, false),
+                Err(error),
+                "{bytes:02x?}"
+            );
+            assert_eq!(
+                Header::parse(&bytes[..bytes.len() - 1], role, false),
                 Ok(None),
                 "{bytes:02x?}"
             );

@@ -15,6 +15,8 @@ pub(super) struct Frame {
     /// Neither begins, continues nor ends a fragmented message.
     pub(super) is_whole_message: bool,
     is_final: bool,
+    /// Begins a compressed message.
+    pub(super) is_deflated: bool,
     /// The masking key, turned to where the payload stands.
     pub(super) mask: [u8; 4],
     pub(super) payload_bytes: usize,
@@ -31,6 +33,7 @@ impl Frame {
             opcode: header.opcode,
             is_whole_message,
             is_final: header.is_final,
+            is_deflated: header.is_deflated,
             mask: header.mask,
             payload_bytes,
             remaining: payload_bytes,
@@ -42,12 +45,20 @@ impl Frame {
 #[derive(Debug)]
 pub(super) struct Message {
     opcode: Opcode,
+    is_deflated: bool,
     /// Frames begun, the first included.
     pub(super) fragments: u32,
-    /// Payload received, unmasked. Grows with what came, so a declared length costs nothing.
+    /// Payload received, unmasked, as yet compressed if it is. Grows with what came, so a declared length costs nothing.
     pub(super) bytes: Vec<u8>,
     /// Length of the prefix of a text that is known to be UTF-8; at most 3 bytes follow it, an unfinished character.
     valid_bytes: usize,
+}
+
+/// A message or control frame whose payload is whole.
+pub(super) struct Completed {
+    pub(super) opcode: Opcode,
+    /// The payload is to be inflated yet.
+    pub(super) is_deflated: bool,
 }
 
 /// Part of a header, part of a control frame, part of a message: any of them, since control frames stand between fragments.
@@ -107,14 +118,14 @@ impl Partial {
         message_bytes + self.control.capacity()
     }
 
-    /// Adds unmasked payload of `frame`: some, or the none that completes an empty one. Gives the opcode of the control frame
-    /// or message that is complete with it.
+    /// Adds unmasked payload of `frame`: some, or the none that completes an empty one. Gives the control frame or message that
+    /// is complete with it.
     pub(super) fn append(
         &mut self,
         frame: &mut Frame,
         payload: &[u8],
         limits: &Limits,
-    ) -> Result<Option<Opcode>, Error> {
+    ) -> Result<Option<Completed>, Error> {
         let is_first_part = frame.remaining == frame.payload_bytes;
         let still_declared = frame.remaining;
         frame.remaining -= payload.len();
@@ -130,12 +141,15 @@ impl Partial {
                 Close::parse(&self.control)?;
             }
             self.delivered = Delivered::Control;
-            return Ok(Some(frame.opcode));
+            return Ok(Some(Completed {
+                opcode: frame.opcode,
+                is_deflated: false,
+            }));
         }
 
         let message = self
             .message
-            .get_or_insert_with(|| Message::new(frame.opcode));
+            .get_or_insert_with(|| Message::new(frame.opcode, frame.is_deflated));
         message.fragments += u32::from(is_first_part);
         let bytes_max = if frame.is_final {
             message.bytes.len() + still_declared
@@ -148,10 +162,22 @@ impl Partial {
             return Ok(None);
         }
         self.delivered = Delivered::Message;
-        Ok(Some(message.opcode))
+        Ok(Some(Completed {
+            opcode: message.opcode,
+            is_deflated: message.is_deflated,
+        }))
     }
 
-    /// The payload of the event that [`append`](Self::append) completed.
+    /// Lends out `bytes`, what a message of type `opcode` inflated to, and frees what it was inflated from.
+    pub(super) fn deliver_inflated(&mut self, opcode: Opcode, bytes: Vec<u8>) {
+        self.message = Some(Message {
+            bytes,
+            ..Message::new(opcode, false)
+        });
+        self.delivered = Delivered::Message;
+    }
+
+    /// The payload that [`append`](Self::append) completed, or that was inflated from it.
     pub(super) fn delivered(&self) -> &[u8] {
         match (self.delivered, &self.message) {
             (Delivered::Control, _) => &self.control,
@@ -170,9 +196,10 @@ impl Partial {
 }
 
 impl Message {
-    fn new(opcode: Opcode) -> Self {
+    fn new(opcode: Opcode, is_deflated: bool) -> Self {
         Self {
             opcode,
+            is_deflated,
             fragments: 0,
             bytes: Vec::new(),
             valid_bytes: 0,
@@ -188,7 +215,7 @@ impl Message {
             self.bytes.reserve_exact(target - self.bytes.len());
         }
         self.bytes.extend_from_slice(payload);
-        if self.opcode == Opcode::Text {
+        if self.opcode == Opcode::Text && !self.is_deflated {
             self.valid_bytes = utf8::extend_valid(&self.bytes, self.valid_bytes, is_complete)?;
         }
         Ok(())

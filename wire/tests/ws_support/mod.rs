@@ -2,7 +2,7 @@
 
 #![allow(dead_code, unreachable_pub, missing_docs, clippy::unwrap_used)]
 
-use fanfare_wire::ws::{Decoder, Error, Event, Limits, Role};
+use fanfare_wire::ws::{Decoder, Error, Event, Inflater, Limits, Role};
 
 pub const MASK: [u8; 4] = [0x37, 0xFA, 0x21, 0x3D];
 
@@ -64,6 +64,11 @@ impl TestFrame {
     pub fn rsv(mut self, bits: u8) -> Self {
         self.rsv = bits;
         self
+    }
+
+    /// Marks its message as compressed.
+    pub fn deflated(self) -> Self {
+        self.rsv(4)
     }
 
     pub fn bytes(&self) -> Vec<u8> {
@@ -141,14 +146,41 @@ pub fn decode<'a>(
     limits: &Limits,
     chunks: impl IntoIterator<Item = &'a [u8]>,
 ) -> Outcome {
-    let mut decoder = Decoder::new(role);
+    drain(Decoder::new(role), limits, chunks, Decoder::next)
+}
+
+/// As [`decode`], on a connection that agreed to permessage-deflate.
+pub fn inflate<'a>(
+    role: Role,
+    limits: &Limits,
+    chunks: impl IntoIterator<Item = &'a [u8]>,
+) -> Outcome {
+    let mut inflater = Inflater::new();
+    drain(
+        Decoder::with_deflate(role),
+        limits,
+        chunks,
+        |decoder, input, limits| decoder.next_inflating(input, limits, &mut inflater),
+    )
+}
+
+fn drain<'a>(
+    mut decoder: Decoder,
+    limits: &Limits,
+    chunks: impl IntoIterator<Item = &'a [u8]>,
+    mut next: impl for<'b> FnMut(
+        &'b mut Decoder,
+        &'b mut [u8],
+        &Limits,
+    ) -> Result<(usize, Option<Event<'b>>), Error>,
+) -> Outcome {
     let mut seen = Vec::new();
     for chunk in chunks {
         let mut input = chunk.to_vec();
         let mut consumed = 0;
         loop {
             let before = input[consumed..].to_vec();
-            match decoder.next(&mut input[consumed..], limits) {
+            match next(&mut decoder, &mut input[consumed..], limits) {
                 Ok((taken, event)) => {
                     let event = event.map(Seen::from);
                     assert_eq!(
@@ -164,7 +196,7 @@ pub fn decode<'a>(
                 }
                 Err(error) => {
                     let length = input.len();
-                    let after = decoder.next(&mut input, limits);
+                    let after = next(&mut decoder, &mut input, limits);
                     assert_eq!(after, Ok((length, None)), "an error is final");
                     assert_eq!(decoder.heap_bytes(), 0);
                     return (seen, Err(error));
@@ -179,16 +211,20 @@ pub fn decode<'a>(
 /// Decodes whole, byte by byte and in pieces of 7, asserts that all agree.
 pub fn decode_every_way(role: Role, limits: &Limits, stream: &[u8]) -> Outcome {
     let whole = decode(role, limits, [stream]);
-    assert_eq!(
-        decode(role, limits, stream.chunks(1)),
-        whole,
-        "1-byte pieces"
-    );
-    assert_eq!(
-        decode(role, limits, stream.chunks(7)),
-        whole,
-        "7-byte pieces"
-    );
+    for size in [1, 7] {
+        let cut = decode(role, limits, stream.chunks(size));
+        assert_eq!(cut, whole, "{size}-byte pieces");
+    }
+    whole
+}
+
+/// As [`decode_every_way`], on a connection that agreed to permessage-deflate.
+pub fn inflate_every_way(role: Role, limits: &Limits, stream: &[u8]) -> Outcome {
+    let whole = inflate(role, limits, [stream]);
+    for size in [1, 7] {
+        let cut = inflate(role, limits, stream.chunks(size));
+        assert_eq!(cut, whole, "{size}-byte pieces");
+    }
     whole
 }
 

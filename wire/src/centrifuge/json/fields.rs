@@ -3,12 +3,13 @@
 use std::borrow::Cow;
 
 use serde::Deserialize;
+use serde_json::value::RawValue;
 
-use super::command::CommandError;
+use super::filter::filter;
 use super::read::{Object, Text, epoch, object, or_default, pairs, raw, text};
-use crate::centrifuge::{
-    Connect, ConnectSub, Epoch, History, Method, Publish, StreamPosition, Subscribe,
-};
+use crate::centrifuge::command_error::{CONNECT_HEADERS_MAX, CONNECT_SUBS_MAX, CommandError};
+use crate::centrifuge::parts::{Parts, Rpc, SubRefresh};
+use crate::centrifuge::{Connect, ConnectSub, Epoch, History, Publish, StreamPosition, Subscribe};
 
 /// A command as it stands in JSON. Unknown fields are the future's, and skipped; `null` is as good as absent.
 #[derive(Deserialize)]
@@ -42,83 +43,53 @@ pub(super) struct CommandFields<'a> {
 }
 
 impl<'a> CommandFields<'a> {
-    pub(super) fn method(self) -> Result<Method<'a>, CommandError> {
-        if let Some(connect) = self.connect {
-            return Ok(Method::Connect(Box::new(connect.into())));
-        }
-        if self.ping.is_some() {
-            return Ok(Method::Ping);
-        }
-        if let Some(subscribe) = self.subscribe {
-            return Ok(Method::Subscribe(subscribe.checked()?));
-        }
-        if let Some(unsubscribe) = self.unsubscribe {
-            let channel = required(unsubscribe.channel)?;
-            return Ok(Method::Unsubscribe { channel });
-        }
-        if let Some(publish) = self.publish {
-            return Ok(Method::Publish(publish.checked()?));
-        }
-        if let Some(presence) = self.presence {
-            let channel = required(presence.channel)?;
-            return Ok(Method::Presence { channel });
-        }
-        if let Some(stats) = self.presence_stats {
-            let channel = required(stats.channel)?;
-            return Ok(Method::PresenceStats { channel });
-        }
-        if let Some(history) = self.history {
-            return Ok(Method::History(history.checked()?));
-        }
-        if let Some(rpc) = self.rpc {
-            let RpcFields { method, data } = rpc;
-            return Ok(Method::Rpc { method, data });
-        }
-        if let Some(send) = self.send {
-            return Ok(Method::Send { data: send.data });
-        }
-        if let Some(refresh) = self.refresh {
-            return Ok(Method::Refresh {
-                token: refresh.token,
-            });
-        }
-        if let Some(refresh) = self.sub_refresh {
-            let channel = required(refresh.channel)?;
-            return Ok(Method::SubRefresh {
-                channel,
-                token: refresh.token,
-            });
-        }
-        Ok(Method::Unknown)
+    pub(super) fn parts(self) -> Result<Parts<'a>, CommandError> {
+        let connect = self.connect.map(ConnectFields::checked).transpose()?;
+        let subscribe = self.subscribe.map(SubscribeFields::checked).transpose()?;
+        Ok(Parts {
+            id: self.id,
+            connect: connect.map(Box::new),
+            has_ping: self.ping.is_some(),
+            subscribe,
+            unsubscribe: self.unsubscribe.map(|fields| fields.channel),
+            publish: self.publish.map(Publish::from),
+            presence: self.presence.map(|fields| fields.channel),
+            presence_stats: self.presence_stats.map(|fields| fields.channel),
+            history: self.history.map(History::from),
+            rpc: self
+                .rpc
+                .map(|RpcFields { method, data }| Rpc { method, data }),
+            send: self.send.map(|fields| fields.data),
+            refresh: self.refresh.map(|fields| fields.token),
+            sub_refresh: self
+                .sub_refresh
+                .map(|SubRefreshFields { channel, token }| SubRefresh { channel, token }),
+        })
     }
-}
-
-fn required(channel: Cow<'_, str>) -> Result<Cow<'_, str>, CommandError> {
-    if channel.is_empty() {
-        return Err(CommandError::MissingChannel);
-    }
-    Ok(channel)
 }
 
 #[derive(Deserialize, Default)]
 #[serde(default)]
-struct ConnectFields<'a> {
+pub(super) struct ConnectFields<'a> {
     #[serde(borrow, deserialize_with = "text")]
     token: Cow<'a, str>,
     #[serde(borrow, deserialize_with = "raw")]
-    data: Cow<'a, str>,
-    #[serde(borrow, deserialize_with = "pairs")]
+    data: Cow<'a, [u8]>,
+    #[serde(borrow, deserialize_with = "pairs::<_, _, _, CONNECT_SUBS_MAX>")]
     subs: Vec<(Text<'a>, Object<PositionFields>)>,
     #[serde(borrow, deserialize_with = "text")]
     name: Cow<'a, str>,
     #[serde(borrow, deserialize_with = "text")]
     version: Cow<'a, str>,
-    #[serde(borrow, deserialize_with = "pairs")]
+    #[serde(borrow, deserialize_with = "pairs::<_, _, _, CONNECT_HEADERS_MAX>")]
     headers: Vec<(Text<'a>, Text<'a>)>,
 }
 
-impl<'a> From<ConnectFields<'a>> for Connect<'a> {
-    fn from(fields: ConnectFields<'a>) -> Self {
+impl<'a> ConnectFields<'a> {
+    pub(super) fn checked(self) -> Result<Connect<'a>, CommandError> {
+        if self.subs.len() > CONNECT_SUBS_MAX || self.headers.len() > CONNECT_HEADERS_MAX {
+            return Err(CommandError::TooManyEntries);
+        }
         let sub = |(channel, position): (Text<'a>, Object<PositionFields>)| {
             let position = position.0.unwrap_or_default();
             ConnectSub {
@@ -130,18 +101,18 @@ impl<'a> From<ConnectFields<'a>> for Connect<'a> {
                 },
             }
         };
-        Self {
-            token: fields.token,
-            data: fields.data,
-            subs: fields.subs.into_iter().map(sub).collect(),
-            name: fields.name,
-            version: fields.version,
-            headers: fields
+        Ok(Connect {
+            token: self.token,
+            data: self.data,
+            subs: self.subs.into_iter().map(sub).collect(),
+            name: self.name,
+            version: self.version,
+            headers: self
                 .headers
                 .into_iter()
                 .map(|(name, value)| (name.0, value.0))
                 .collect(),
-        }
+        })
     }
 }
 
@@ -171,7 +142,7 @@ struct SubscribeFields<'a> {
     #[serde(deserialize_with = "or_default")]
     offset: u64,
     #[serde(borrow, deserialize_with = "raw")]
-    data: Cow<'a, str>,
+    data: Cow<'a, [u8]>,
     #[serde(deserialize_with = "or_default")]
     positioned: bool,
     #[serde(deserialize_with = "or_default")]
@@ -180,6 +151,8 @@ struct SubscribeFields<'a> {
     join_leave: bool,
     #[serde(borrow, deserialize_with = "text")]
     delta: Cow<'a, str>,
+    #[serde(borrow)]
+    tf: Option<&'a RawValue>,
     #[serde(deserialize_with = "or_default")]
     flag: i64,
     #[serde(rename = "type", deserialize_with = "or_default")]
@@ -189,7 +162,7 @@ struct SubscribeFields<'a> {
 impl<'a> SubscribeFields<'a> {
     fn checked(self) -> Result<Subscribe<'a>, CommandError> {
         Ok(Subscribe {
-            channel: required(self.channel)?,
+            channel: self.channel,
             token: self.token,
             recover: self.recover,
             epoch: self.epoch,
@@ -199,6 +172,7 @@ impl<'a> SubscribeFields<'a> {
             recoverable: self.recoverable,
             join_leave: self.join_leave,
             delta: self.delta,
+            filter: self.tf.map(|tf| filter(tf.get())).transpose()?,
             flags: self.flag,
             kind: self.kind,
         })
@@ -218,18 +192,18 @@ struct PublishFields<'a> {
     #[serde(borrow, deserialize_with = "text")]
     channel: Cow<'a, str>,
     #[serde(borrow, deserialize_with = "raw")]
-    data: Cow<'a, str>,
+    data: Cow<'a, [u8]>,
     #[serde(rename = "type", deserialize_with = "or_default")]
     kind: i32,
 }
 
-impl<'a> PublishFields<'a> {
-    fn checked(self) -> Result<Publish<'a>, CommandError> {
-        Ok(Publish {
-            channel: required(self.channel)?,
-            data: self.data,
-            kind: self.kind,
-        })
+impl<'a> From<PublishFields<'a>> for Publish<'a> {
+    fn from(fields: PublishFields<'a>) -> Self {
+        Self {
+            channel: fields.channel,
+            data: fields.data,
+            kind: fields.kind,
+        }
     }
 }
 
@@ -246,18 +220,18 @@ struct HistoryFields<'a> {
     reverse: bool,
 }
 
-impl<'a> HistoryFields<'a> {
-    fn checked(self) -> Result<History<'a>, CommandError> {
-        let since = self.since.map(|since| StreamPosition {
+impl<'a> From<HistoryFields<'a>> for History<'a> {
+    fn from(fields: HistoryFields<'a>) -> Self {
+        let since = fields.since.map(|since| StreamPosition {
             offset: since.offset,
             epoch: since.epoch,
         });
-        Ok(History {
-            channel: required(self.channel)?,
-            limit: self.limit,
+        Self {
+            channel: fields.channel,
+            limit: fields.limit,
             since,
-            reverse: self.reverse,
-        })
+            reverse: fields.reverse,
+        }
     }
 }
 
@@ -268,7 +242,7 @@ struct PingFields {}
 #[serde(default)]
 struct SendFields<'a> {
     #[serde(borrow, deserialize_with = "raw")]
-    data: Cow<'a, str>,
+    data: Cow<'a, [u8]>,
 }
 
 #[derive(Deserialize, Default)]
@@ -277,7 +251,7 @@ struct RpcFields<'a> {
     #[serde(borrow, deserialize_with = "text")]
     method: Cow<'a, str>,
     #[serde(borrow, deserialize_with = "raw")]
-    data: Cow<'a, str>,
+    data: Cow<'a, [u8]>,
 }
 
 #[derive(Deserialize, Default)]

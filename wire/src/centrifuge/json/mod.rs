@@ -4,14 +4,19 @@
 //! encoder a field that is zero, false or empty is left out, except the few that SDKs read without a default.
 
 mod command;
+mod emulation;
 mod fields;
+mod filter;
 mod push;
 mod read;
 mod reply;
 mod text;
+pub mod unidirectional;
 mod value;
 
-pub use command::{COMMANDS_MAX, CommandError, Commands, commands};
+pub use super::command_error::{COMMANDS_MAX, CommandError};
+pub use command::{Commands, commands};
+pub use emulation::emulation;
 pub use push::{
     PING, write_disconnect_push, write_join_push, write_leave_push, write_message_push,
     write_publication_push, write_subscribe_push, write_unsubscribe_push,

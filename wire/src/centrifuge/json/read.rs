@@ -5,10 +5,11 @@ use std::fmt;
 use std::marker::PhantomData;
 
 use serde::de::value::MapAccessDeserializer;
-use serde::de::{MapAccess, Visitor};
+use serde::de::{IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
+use super::value::on_one_line;
 use crate::centrifuge::Epoch;
 
 /// `null` stands for the default.
@@ -24,16 +25,13 @@ pub(super) fn epoch<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Epoch,
 
 /// The JSON of a value as it stands; of `null` too, which is a payload like any other.
 ///
-/// A line feed would have ended the command. A carriage return may stand between tokens (some SDKs pass a payload's bytes on),
-/// and becomes a space: transports that are made of lines take it for a line break.
+/// Line breaks may stand between tokens (a carriage return in a command, as some SDKs pass a payload's bytes on; a line feed
+/// too in the body of a request) and become spaces: transports that are made of lines would cut there.
 pub(super) fn raw<'de: 'a, 'a, D: Deserializer<'de>>(
     deserializer: D,
-) -> Result<Cow<'a, str>, D::Error> {
+) -> Result<Cow<'a, [u8]>, D::Error> {
     let json = <&RawValue>::deserialize(deserializer)?.get();
-    if json.contains('\r') {
-        return Ok(Cow::Owned(json.replace('\r', " ")));
-    }
-    Ok(Cow::Borrowed(json))
+    Ok(on_one_line(json.as_bytes()))
 }
 
 pub(super) fn text<'de: 'a, 'a, D: Deserializer<'de>>(
@@ -109,16 +107,23 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
     }
 }
 
-/// The fields of an object, in their order, as a list: what came from outside is not hashed.
-pub(super) fn pairs<'de, D, K, V>(deserializer: D) -> Result<Vec<(K, V)>, D::Error>
+/// The fields of an object, in their order, as a list: what came from outside is not hashed. Of more than `MAX` the list has
+/// one more than `MAX`, and the rest is skipped.
+pub(super) fn pairs<'de, D, K, V, const MAX: usize>(
+    deserializer: D,
+) -> Result<Vec<(K, V)>, D::Error>
 where
     D: Deserializer<'de>,
     K: Deserialize<'de>,
     V: Deserialize<'de>,
 {
-    struct PairsVisitor<K, V>(PhantomData<(K, V)>);
+    struct PairsVisitor<K, V, const MAX: usize>(PhantomData<(K, V)>);
 
-    impl<'de, K: Deserialize<'de>, V: Deserialize<'de>> Visitor<'de> for PairsVisitor<K, V> {
+    impl<'de, K, V, const MAX: usize> Visitor<'de> for PairsVisitor<K, V, MAX>
+    where
+        K: Deserialize<'de>,
+        V: Deserialize<'de>,
+    {
         type Value = Vec<(K, V)>;
 
         fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -127,9 +132,13 @@ where
 
         fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Vec<(K, V)>, M::Error> {
             let mut pairs = Vec::new();
-            while let Some(pair) = map.next_entry()? {
+            while pairs.len() <= MAX {
+                let Some(pair) = map.next_entry()? else {
+                    return Ok(pairs);
+                };
                 pairs.push(pair);
             }
+            while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
             Ok(pairs)
         }
 
@@ -138,5 +147,5 @@ where
         }
     }
 
-    deserializer.deserialize_any(PairsVisitor(PhantomData))
+    deserializer.deserialize_any(PairsVisitor::<K, V, MAX>(PhantomData))
 }

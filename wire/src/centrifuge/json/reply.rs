@@ -25,27 +25,8 @@ pub fn write_connect<'s>(
     result: &ConnectResult<'_>,
     subs: impl IntoIterator<Item = ConnectSubResult<'s>>,
 ) {
-    reply(out, id, "connect", |connect| {
-        connect.text("client", result.client);
-        connect.text("version", result.version);
-        connect.flag("expires", result.expires);
-        connect.number("ttl", result.ttl_s.into());
-        connect.raw("data", result.data);
-        let mut subs = subs.into_iter().peekable();
-        if subs.peek().is_some() {
-            connect.object("subs", |channels| {
-                for sub in subs {
-                    object(channels.foreign_name(sub.channel), |fields| {
-                        subscribe_fields(fields, &sub.result, sub.publications.iter().copied());
-                    });
-                }
-            });
-        }
-        connect.number("ping", result.ping_s.into());
-        connect.flag("pong", result.pong);
-        connect.text("session", result.session);
-        connect.text("node", result.node);
-        connect.time("time", result.time_unix_ms);
+    reply(out, id, "connect", |fields| {
+        connect_fields(fields, result, subs)
     });
 }
 
@@ -143,6 +124,33 @@ pub fn write_sub_refresh(out: &mut Vec<u8>, id: u32, result: &SubRefreshResult) 
     });
 }
 
+pub(super) fn connect_fields<'s>(
+    connect: &mut Fields<'_>,
+    result: &ConnectResult<'_>,
+    subs: impl IntoIterator<Item = ConnectSubResult<'s>>,
+) {
+    connect.text("client", result.client);
+    connect.text("version", result.version);
+    connect.flag("expires", result.expires);
+    connect.number("ttl", result.ttl_s.into());
+    connect.raw("data", result.data);
+    let mut subs = subs.into_iter().peekable();
+    if subs.peek().is_some() {
+        connect.object("subs", |channels| {
+            for sub in subs {
+                object(channels.foreign_name(sub.channel), |fields| {
+                    subscribe_fields(fields, &sub.result, sub.publications.iter().copied());
+                });
+            }
+        });
+    }
+    connect.number("ping", result.ping_s.into());
+    connect.flag("pong", result.pong);
+    connect.text("session", result.session);
+    connect.text("node", result.node);
+    connect.time("time", result.time_unix_ms);
+}
+
 fn subscribe_fields<'p>(
     fields: &mut Fields<'_>,
     result: &SubscribeResult<'_>,
@@ -165,6 +173,7 @@ fn subscribe_fields<'p>(
     fields.flag("positioned", result.positioned);
     fields.raw("data", result.data);
     fields.flag("was_recovering", result.was_recovering);
+    fields.flag("delta", result.delta);
 }
 
 /// `{"id":…,"<name>":{…}}`

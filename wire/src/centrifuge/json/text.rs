@@ -87,9 +87,9 @@ impl Fields<'_> {
     }
 
     /// JSON that is valid already; left out when empty.
-    pub(super) fn raw(&mut self, name: &str, json: &str) {
+    pub(super) fn raw(&mut self, name: &str, json: &[u8]) {
         if !json.is_empty() {
-            self.name(name).extend_from_slice(json.as_bytes());
+            self.name(name).extend_from_slice(json);
         }
     }
 
@@ -99,6 +99,7 @@ impl Fields<'_> {
             Data::Json([]) => {}
             Data::Json(json) => write_data(self.name(name), json, true),
             Data::Binary(bytes) => write_data(self.name(name), bytes, false),
+            Data::Text(bytes) => write_utf8(self.name(name), bytes),
         }
     }
 
@@ -134,6 +135,7 @@ pub(super) fn write_publication(out: &mut Vec<u8>, publication: &Publication<'_>
                 }
             });
         }
+        fields.flag("delta", publication.delta);
         fields.time("time", publication.time_unix_ms);
     });
 }
@@ -165,10 +167,30 @@ pub(super) fn write_number(out: &mut Vec<u8>, mut value: u64) {
 
 /// A JSON string (RFC 8259 section 7: quote, backslash and the control characters are escaped, nothing else must be).
 pub(super) fn write_text(out: &mut Vec<u8>, text: &str) {
+    out.push(b'"');
+    write_escaped(out, text);
+    out.push(b'"');
+}
+
+/// The same of bytes; those that are not UTF-8 become U+FFFD.
+fn write_utf8(out: &mut Vec<u8>, bytes: &[u8]) {
+    if let Ok(text) = simdutf8::basic::from_utf8(bytes) {
+        return write_text(out, text);
+    }
+    out.push(b'"');
+    for chunk in bytes.utf8_chunks() {
+        write_escaped(out, chunk.valid());
+        if !chunk.invalid().is_empty() {
+            out.extend_from_slice("\u{fffd}".as_bytes());
+        }
+    }
+    out.push(b'"');
+}
+
+fn write_escaped(out: &mut Vec<u8>, text: &str) {
     const HEX: &[u8; 16] = b"0123456789abcdef";
     let bytes = text.as_bytes();
     let mut copied = 0;
-    out.push(b'"');
     for (index, &byte) in bytes.iter().enumerate() {
         if byte >= 0x20 && byte != b'"' && byte != b'\\' {
             continue;
@@ -187,5 +209,4 @@ pub(super) fn write_text(out: &mut Vec<u8>, text: &str) {
         }
     }
     out.extend_from_slice(&bytes[copied..]);
-    out.push(b'"');
 }

@@ -23,15 +23,19 @@ pub fn normalise(bytes: &[u8]) -> Option<Cow<'_, [u8]>> {
     }
     serde_json::from_str::<IgnoredAny>(text).ok()?;
 
-    let json = text.as_bytes();
+    Some(on_one_line(text.as_bytes()))
+}
+
+/// The same JSON with spaces for line breaks. Borrows unless there is one.
+pub(super) fn on_one_line(json: &[u8]) -> Cow<'_, [u8]> {
     if !json.iter().any(|&byte| is_line_break(byte)) {
-        return Some(Cow::Borrowed(json));
+        return Cow::Borrowed(json);
     }
     let mut json = json.to_vec();
     for byte in json.iter_mut().filter(|byte| is_line_break(**byte)) {
         *byte = b' ';
     }
-    Some(Cow::Owned(json))
+    Cow::Owned(json)
 }
 
 /// Appends a payload: as it is when `is_json` (one JSON value without a line break), as a base64 text otherwise.

@@ -1,0 +1,408 @@
+//! The first command, and its answer: who the client is, and the rooms that the server puts it into.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use fanfare_wire::centrifuge::codes::{DisconnectCode, ErrorCode};
+use fanfare_wire::centrifuge::{
+    Connect, ConnectResult, ConnectSubResult, Publication, SubscribeResult, unidirectional,
+};
+
+use super::codec;
+use super::commands::{position, ttl};
+use super::replies::{encode, encoding, error, refused, subscription};
+use crate::api::Position;
+use crate::authority::{Denied, Grant};
+use crate::backend::{ConnectAsk, Connected, Question, Refused, Subscribed};
+use crate::core::Core;
+use crate::encoding::{Carrier, Codec, centrifuge_publication, data_in};
+use crate::membership::Subscribe;
+use crate::message::Joined;
+use crate::session::{Ending, SessionName, end, grant};
+
+/// Expired tokens that a connection may try: each costs the check of a signature.
+const EXPIRED_TOKENS_MAX: u16 = 3;
+
+/// Bytes of messages that a client may send while the backend is asked who it is.
+const QUEUED_BYTES_MAX: usize = 64 * 1024;
+
+/// A greeting that waits for the rooms that the server puts the client into: the answer names their positions, and holds
+/// what a returning client missed.
+pub(crate) struct Greeting {
+    /// The connect command's.
+    id: u32,
+    /// Data of the backend, as the connection's codec has it.
+    data: Bytes,
+    /// Rooms that have not answered.
+    missing: usize,
+    /// Where in the output that is held the greeting belongs.
+    place: usize,
+    joined: Vec<Joined>,
+}
+
+impl std::fmt::Debug for Greeting {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Greeting({} missing)", self.missing)
+    }
+}
+
+/// What a client has sent while the backend is asked who it is: messages, and how many commands of each are done with.
+#[derive(Debug, Default)]
+pub(crate) struct Queued {
+    messages: Vec<(Box<[u8]>, usize)>,
+    bytes: usize,
+}
+
+/// Keeps a message of a client that the backend is being asked about. Returns whether that is so.
+pub(super) fn queue(
+    core: &mut Core,
+    slot: u32,
+    message: &[u8],
+    commands_done: usize,
+) -> Result<bool, Ending> {
+    let queued = core
+        .conns
+        .get_mut(slot)
+        .and_then(|conn| conn.more.as_mut())
+        .and_then(|more| more.queued.as_mut());
+    let Some(queued) = queued else {
+        return Ok(false);
+    };
+    queued.bytes += message.len();
+    if queued.bytes > QUEUED_BYTES_MAX {
+        return Err(DisconnectCode::TOO_MANY_REQUESTS.into());
+    }
+    queued.messages.push((message.into(), commands_done));
+    Ok(true)
+}
+
+/// The backend is asked who the client is.
+pub(super) fn is_asking(core: &Core, slot: u32) -> bool {
+    let more = core.conns.get(slot).and_then(|conn| conn.more.as_ref());
+    more.is_some_and(|more| more.queued.is_some())
+}
+
+/// How a client comes back that has been here before: its rooms, and where it left off in them.
+type LeftOff = Vec<(Box<str>, Position)>;
+
+pub(super) fn greet(
+    core: &mut Core,
+    slot: u32,
+    id: u32,
+    connect: &Connect<'_>,
+) -> Result<(), Ending> {
+    let left_off = connect.subs.iter().filter(|sub| sub.recover);
+    let left_off: LeftOff = left_off
+        .map(|sub| {
+            let at = position(sub.position.epoch, sub.position.offset);
+            (Box::from(&*sub.channel), at)
+        })
+        .collect();
+    if connect.token.is_empty() && core.asked().connect {
+        ask_who(core, slot, id, connect, left_off);
+        return Ok(());
+    }
+    let grant = match grant(core, &connect.token) {
+        Ok(grant) => grant,
+        // Who only listens hears no errors, and connects anew with a new token.
+        Err(Denied::Expired) if encoding(core, slot).codec == Codec::Unidirectional => {
+            return Err(DisconnectCode::EXPIRED.into());
+        }
+        Err(Denied::Expired) => {
+            // The SDK gets a new token and tries again, on this connection; whoever has none has had its say.
+            let Some(conn) = core.conns.get_mut(slot) else {
+                return Ok(());
+            };
+            conn.requests += 1;
+            if conn.requests > EXPIRED_TOKENS_MAX {
+                return Err(DisconnectCode::TOO_MANY_ERRORS.into());
+            }
+            error(core, slot, id, ErrorCode::TOKEN_EXPIRED);
+            return Ok(());
+        }
+        Err(Denied::Invalid | Denied::NotPermitted) => {
+            return Err(DisconnectCode::INVALID_TOKEN.into());
+        }
+    };
+    if let Some(conn) = core.conns.get_mut(slot)
+        && !grant.rooms.is_empty()
+    {
+        conn.more().rooms_by_token.clone_from(&grant.rooms);
+    }
+    welcome(core, slot, id, grant, Connected::default(), &left_off);
+    Ok(())
+}
+
+/// Asks the backend who the client is. What it sends meanwhile waits.
+fn ask_who(core: &mut Core, slot: u32, id: u32, connect: &Connect<'_>, left_off: LeftOff) {
+    let ask = ConnectAsk {
+        data: Bytes::copy_from_slice(&connect.data),
+        token: Box::default(),
+        name: Box::from(&*connect.name),
+        version: Box::from(&*connect.version),
+        rooms: connect
+            .subs
+            .iter()
+            .map(|sub| Box::from(&*sub.channel))
+            .collect(),
+    };
+    let wanted: Vec<Box<str>> = core
+        .shared
+        .backend
+        .as_ref()
+        .map_or_else(Vec::new, |it| it.emulated_header_names().to_vec());
+    let headers = connect.headers.iter().filter_map(|(name, value)| {
+        let name = name.to_ascii_lowercase();
+        wanted
+            .iter()
+            .any(|wanted| **wanted == *name)
+            .then(|| (name.into(), Box::from(&**value)))
+    });
+    let headers: Arc<[(Box<str>, Box<str>)]> = headers.collect();
+    let Some(conn) = core.conns.get_mut(slot) else {
+        return;
+    };
+    if !headers.is_empty() {
+        conn.more().emulated_headers = headers;
+    }
+    conn.more().nonce = Some(fastrand::u64(..));
+    conn.more().queued = Some(Queued::default());
+    let asked = core.ask(
+        slot,
+        |caller, answerer| Question::Connect(caller, ask, answerer),
+        move |core, slot, answer| backend_knows(core, slot, id, answer, &left_off),
+    );
+    if let Err(code) = asked {
+        error(core, slot, id, code);
+    }
+}
+
+fn backend_knows(
+    core: &mut Core,
+    slot: u32,
+    id: u32,
+    answer: Result<Connected, Refused>,
+    left_off: &LeftOff,
+) {
+    let queued = core
+        .conns
+        .get_mut(slot)
+        .and_then(|conn| conn.more.as_mut()?.queued.take());
+    match answer {
+        Ok(mut connected) => {
+            let grant = match connected.grant.take() {
+                Some(grant) => Ok(grant),
+                None => grant(core, ""),
+            };
+            let Ok(grant) = grant else {
+                return end(core, slot, DisconnectCode::INVALID_TOKEN.into());
+            };
+            if let Some(conn) = core.conns.get_mut(slot) {
+                let more = conn.more();
+                more.meta = connected.meta.take();
+                more.is_refreshed_by_backend = grant.expires_at.is_some();
+            }
+            welcome(core, slot, id, grant, connected, left_off);
+        }
+        // Who only listens hears no errors.
+        Err(answer) if encoding(core, slot).codec == Codec::Unidirectional => {
+            return core.end_refused(slot, answer, DisconnectCode::SERVER_ERROR);
+        }
+        Err(answer) => refused(core, slot, id, answer),
+    }
+    for (message, commands_done) in queued.into_iter().flat_map(|queued| queued.messages) {
+        if let Err(ending) = super::take_from(core, slot, &message, commands_done) {
+            return end(core, slot, ending);
+        }
+    }
+}
+
+/// Lets the client in, and into the rooms that it is granted: where it left off in one, from there on.
+fn welcome(
+    core: &mut Core,
+    slot: u32,
+    id: u32,
+    grant: Grant,
+    connected: Connected,
+    left_off: &LeftOff,
+) {
+    let encoding = encoding(core, slot);
+    let rooms = grant.rooms.clone();
+    let mut room_data = grant.room_data.clone();
+    let rooms = rooms
+        .into_iter()
+        .map(|room| (room, Subscribed::default()))
+        .chain(connected.subscriptions);
+    if core.authenticated(slot, grant, encoding).is_none() {
+        return;
+    }
+    let mut missing = 0;
+    for (room, Subscribed { grant, data }) in rooms {
+        let recover = left_off.iter().find(|(of, _)| *of == room);
+        if let Some(data) = data {
+            room_data.push((room.clone(), data));
+        }
+        let subscribe = Subscribe {
+            recover: recover.map(|(_, at)| *at),
+            granted: Some(&grant),
+            ..Subscribe::by_server(&room)
+        };
+        match core.subscribe(slot, subscribe) {
+            Ok(()) => missing += 1,
+            Err(_) => core.gauges.counters.client_errors.inc(),
+        }
+    }
+    let data = connected.data.map(|data| data_in(encoding.codec, &data));
+    let mut greeting = Greeting {
+        id,
+        data: data.unwrap_or_default(),
+        missing,
+        place: 0,
+        joined: Vec::new(),
+    };
+    if missing == 0 {
+        let hello = hello(core, slot, &greeting);
+        return core.write(slot, |out| out.extend_from_slice(&hello));
+    }
+    // Until it has been greeted it is sent nothing: publications of rooms that answered first would come before.
+    greeting.place = core.hold(slot);
+    if let Some(conn) = core.conns.get_mut(slot) {
+        let more = conn.more();
+        more.greeting = Some(greeting);
+        more.room_data = room_data
+            .into_iter()
+            .map(|(room, data)| (room, data_in(encoding.codec, &data)))
+            .collect();
+    }
+}
+
+/// Keeps what a room answers for the greeting. Gives it back when the client has been greeted.
+pub(super) fn room_joined(core: &mut Core, slot: u32, joined: Joined) -> Option<Joined> {
+    let Some(greeting) = greeting(core, slot) else {
+        return Some(joined);
+    };
+    greeting.joined.push(joined);
+    room_answered(core, slot);
+    None
+}
+
+/// A room that the server wanted the client in does not want it.
+pub(in crate::session) fn greeting_failed(core: &mut Core, slot: u32) {
+    room_answered(core, slot);
+}
+
+fn room_answered(core: &mut Core, slot: u32) {
+    let Some(greeting) = greeting(core, slot) else {
+        return;
+    };
+    greeting.missing -= 1;
+    if greeting.missing > 0 {
+        return;
+    }
+    let more = core.conns.get_mut(slot).and_then(|conn| conn.more.as_mut());
+    let Some(greeting) = more.and_then(|more| more.greeting.take()) else {
+        return;
+    };
+    let hello = hello(core, slot, &greeting);
+    core.release(slot, greeting.place, &hello);
+}
+
+fn greeting(core: &mut Core, slot: u32) -> Option<&mut Greeting> {
+    core.conns.get_mut(slot)?.more.as_mut()?.greeting.as_mut()
+}
+
+/// The answer to connect.
+fn hello(core: &mut Core, slot: u32, greeting: &Greeting) -> Vec<u8> {
+    let mut hello = Vec::new();
+    let name = core.conns.name(slot);
+    let room_data = core
+        .conns
+        .get_mut(slot)
+        .and_then(|conn| conn.more.as_mut())
+        .map(|more| std::mem::take(&mut more.room_data))
+        .unwrap_or_default();
+    let Some(conn) = core.conns.get(slot) else {
+        return hello;
+    };
+    let Some(identity) = &conn.identity else {
+        return hello;
+    };
+    let client = name.client_id(identity.nonce).to_string();
+    // A client that the backend refreshes need not do so itself, nor know of it.
+    let is_refreshed = conn
+        .more
+        .as_ref()
+        .is_some_and(|more| more.is_refreshed_by_backend);
+    let expires_at =
+        (identity.expires_at != 0 && !is_refreshed).then_some(u64::from(identity.expires_at));
+    let (session, node) = match conn.session.secret() {
+        Some(secret) => {
+            let session = SessionName { conn: name, secret };
+            (session.to_string(), core.shared.node.to_string())
+        }
+        None => Default::default(),
+    };
+    let codec = codec(core, slot);
+    // It may have been taken out of a room while the others answered.
+    let joined: Vec<_> = greeting
+        .joined
+        .iter()
+        .filter(|it| conn.membership(it.local).is_some())
+        .filter_map(|it| {
+            let room = core.rooms.slab.get(it.local)?;
+            let publications: Vec<Publication<'_>> = it
+                .recovered
+                .iter()
+                .flatten()
+                .map(|publication| centrifuge_publication(publication, codec, true))
+                .collect();
+            let data = room_data.iter().find(|(of, _)| **of == *room.name);
+            let result = SubscribeResult {
+                data: data.map_or(b"", |(_, data)| data),
+                ..subscription(core, slot, it, room)
+            };
+            Some((Arc::clone(&room.name), result, publications))
+        })
+        .collect();
+    let encoding = encoding(core, slot);
+    let is_listener = encoding.codec == Codec::Unidirectional;
+    let is_polled = encoding.carrier == Carrier::Lines;
+    let (expires, ttl_s) = ttl(core, expires_at);
+    let ping_s = core.shared.config.limits.ping_interval.as_secs();
+    let result = ConnectResult {
+        client: &client,
+        version: super::VERSION,
+        expires,
+        ttl_s,
+        data: &greeting.data,
+        // Who comes for what there is to hear shows by that that it is there.
+        ping_s: if is_polled {
+            0
+        } else {
+            u32::try_from(ping_s).unwrap_or(u32::MAX).max(1)
+        },
+        pong: !is_listener && !is_polled,
+        session: &session,
+        node: &node,
+        ..ConnectResult::default()
+    };
+    let subs = joined
+        .iter()
+        .map(|(name, result, publications)| ConnectSubResult {
+            channel: name,
+            result: *result,
+            publications,
+        });
+    encoding.frame(&mut hello, |out| {
+        if is_listener {
+            unidirectional::write_connect_push(out, &result, subs);
+        } else {
+            encode!(
+                encoding.codec,
+                out,
+                write_connect(greeting.id, &result, subs)
+            );
+        }
+    });
+    hello
+}
