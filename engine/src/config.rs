@@ -125,7 +125,8 @@ pub struct Limits {
     pub connections_per_user_max: u32,
     /// Rooms that one shard may be home of. What services and clients can create is bounded.
     pub rooms_per_shard_max: u32,
-    /// Bytes of replies that may wait for one connection that does not read them.
+    /// Bytes of replies that may wait for one connection that does not read them when another is added; one alone may be
+    /// longer.
     pub direct_bytes_max: u32,
     /// The same for all connections of a shard together: beyond it, who adds to it is disconnected.
     pub direct_bytes_per_shard_max: u32,

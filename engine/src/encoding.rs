@@ -9,7 +9,7 @@ use std::borrow::Cow;
 use bytes::Bytes;
 use fanfare_wire::centrifuge::{ClientInfo, Data, Publication, json, protobuf, unidirectional};
 use fanfare_wire::goim::{self, Operation};
-use fanfare_wire::{http, native, ws};
+use fanfare_wire::{comet, http, native, ws};
 use smallvec::SmallVec;
 
 use crate::api::{Message, Payload, PresenceEntry, Reached, StoredPublication};
@@ -43,6 +43,8 @@ pub(crate) enum Codec {
     GoimV1,
     /// The same as JSON.
     GoimV1Json,
+    /// Answers of the Comet calls.
+    Comet,
 }
 
 /// Carries messages in a stream of bytes.
@@ -85,6 +87,8 @@ impl Encoding {
     pub(crate) const NATIVE_WEBSOCKET: Self = Self::new(Codec::Native, Carrier::WebSocket);
     /// Centrifuge JSON, one WebSocket text message each.
     pub(crate) const CENTRIFUGE_JSON: Self = Self::new(Codec::CentrifugeJson, Carrier::WebSocket);
+    /// Answers of the Comet calls, to be fetched one by one.
+    pub(crate) const COMET: Self = Self::new(Codec::Comet, Carrier::Lines);
 
     pub(crate) const fn new(codec: Codec, carrier: Carrier) -> Self {
         Self {
@@ -161,7 +165,7 @@ impl Encoding {
 impl Codec {
     pub(crate) const fn is_text(self) -> bool {
         match self {
-            Self::CentrifugeJson | Self::Unidirectional | Self::GoimV1Json => true,
+            Self::CentrifugeJson | Self::Unidirectional | Self::GoimV1Json | Self::Comet => true,
             Self::CentrifugeProtobuf | Self::Native | Self::Goim | Self::GoimV1 => false,
         }
     }
@@ -238,6 +242,7 @@ impl Counts {
         let mut reached = Reached::default();
         for &(encoding, count) in &self.counts {
             *match encoding.codec {
+                Codec::Comet => &mut reached.long_poll,
                 _ if encoding.carrier == Carrier::Lines => &mut reached.long_poll,
                 Codec::CentrifugeJson => &mut reached.centrifuge_json,
                 Codec::CentrifugeProtobuf => &mut reached.centrifuge_protobuf,
@@ -313,6 +318,7 @@ pub(crate) fn write_publication(
             goim::write_push(out, goim::PUSH_VERSION, Operation(operation), bytes);
         }
         Codec::GoimV1 | Codec::GoimV1Json => write_goim_v1(out, codec, bytes),
+        Codec::Comet => comet::write_message(out, bytes),
     }
 }
 
@@ -362,7 +368,7 @@ pub(crate) fn write_presence(
         (Codec::CentrifugeProtobuf, false) => protobuf::write_leave_push(out, room, &info),
         (Codec::Unidirectional, true) => unidirectional::write_join_push(out, room, &info),
         (Codec::Unidirectional, false) => unidirectional::write_leave_push(out, room, &info),
-        (Codec::Native | Codec::Goim | Codec::GoimV1 | Codec::GoimV1Json, _) => {}
+        (Codec::Native | Codec::Goim | Codec::GoimV1 | Codec::GoimV1Json | Codec::Comet, _) => {}
     }
 }
 
@@ -385,6 +391,7 @@ pub(crate) fn write_message(
             goim::write_push(out, goim::PUSH_VERSION, operation, bytes);
         }
         Codec::GoimV1 | Codec::GoimV1Json => write_goim_v1(out, codec, bytes),
+        Codec::Comet => comet::write_message(out, bytes),
     }
 }
 

@@ -108,10 +108,16 @@ pub(crate) enum Request {
         conn: ConnRef,
         wait: Duration,
     },
-    /// The request that was to hear this from a session has gone.
-    Unpolled {
+    /// A request of this connection, one of the Comet calls, comes to a session.
+    Comet {
+        session: SessionName,
+        conn: ConnRef,
+        call: CometCall,
+    },
+    /// What a session has said has come to its request, and this of it, all or nothing, found it gone.
+    Polled {
         session: ConnRef,
-        body: Bytes,
+        unheard: Bytes,
     },
     /// The user has a new connection.
     Bind {
@@ -189,7 +195,8 @@ impl Request {
             | Self::Online { .. }
             | Self::Resume { .. }
             | Self::Poll { .. }
-            | Self::Unpolled { .. }
+            | Self::Comet { .. }
+            | Self::Polled { .. }
             | Self::Bind { .. }
             | Self::Unbind { .. } => {}
         }
@@ -255,15 +262,39 @@ pub(crate) struct Join {
     pub(crate) presence: Option<PresenceEntry>,
 }
 
-/// What came of coming for what a session has to say.
-pub(crate) enum Polled {
-    Body {
-        session: ConnRef,
-        body: Bytes,
-    },
-    /// It had nothing to say.
-    Nothing,
-    NoSession,
+/// The answer to a request that came to a session.
+pub(crate) struct Polled {
+    pub(crate) status: u16,
+    pub(crate) media: Media,
+    pub(crate) body: Bytes,
+    /// The session that the body goes back to when the request does not live to hear it.
+    pub(crate) session: Option<ConnRef>,
+}
+
+/// What an answer is made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Media {
+    /// Lines of JSON, or of text.
+    Lines,
+    /// One JSON value.
+    Json,
+}
+
+impl Media {
+    pub(crate) const fn content_type(self) -> &'static str {
+        match self {
+            Self::Lines => "application/x-ndjson",
+            Self::Json => "application/json",
+        }
+    }
+}
+
+/// What a request of the Comet calls wants of a session.
+pub(crate) enum CometCall {
+    /// A message, and waits so long for one.
+    Hear(Duration),
+    /// To publish this.
+    Say(Bytes),
 }
 
 /// What names stand for.
@@ -285,7 +316,7 @@ pub(crate) enum Delivery {
         request: u32,
         answer: Answer,
     },
-    /// The answer to a request that came for what a session has to say.
+    /// The answer to a request that came to a session.
     Polled {
         conn: ConnRef,
         polled: Polled,

@@ -475,9 +475,6 @@ impl Core {
                 let rest = &self.output.bytes[start + taken as usize..end];
                 conn.unsent = Some(Box::new(rest.to_vec()));
                 self.output.unsent_bytes += rest.len();
-                if rest.len() > self.shared.config.limits.direct_bytes_max as usize {
-                    self.output.overflowing.push(planned.slot);
-                }
                 Source::Direct
             }
             What::Unsent => {

@@ -85,7 +85,12 @@ impl Core {
                 conn,
                 wait,
             } => session::poll::poll(self, &session, conn, wait),
-            Request::Unpolled { session, body } => session::poll::unpolled(self, session, &body),
+            Request::Comet {
+                session,
+                conn,
+                call,
+            } => session::comet::take(self, &session, conn, call),
+            Request::Polled { session, unheard } => session::poll::taken(self, session, &unheard),
             Request::Bind { user, conn } => {
                 let at_most = self.shared.config.limits.connections_per_user_max;
                 if !self.users.bind(user, conn, at_most) {

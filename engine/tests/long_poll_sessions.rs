@@ -204,6 +204,48 @@ fn sessions_are_so_many_and_end_without_requests() {
 }
 
 #[test]
+fn the_server_puts_it_into_rooms() {
+    let engine = support::start_scripted(config(2));
+    let addr = engine.client_addrs()[0];
+    for number in 0..8 {
+        let rooms = [format!("a{number}"), format!("b{number}")];
+        let token = format!("ann room={} room={}", rooms[0], rooms[1]);
+        let (reply, poller) = Poller::connect_with(addr, &token);
+        for room in &rooms {
+            assert!(reply["connect"]["subs"].get(room).is_some(), "{reply}");
+            push(&engine, room, "1");
+        }
+        let mut heard = poller.receive();
+        while heard.len() < 2 {
+            heard.extend(poller.receive());
+        }
+        assert_eq!(data(&heard), [1, 1]);
+    }
+    assert_eq!(total(&engine, |it| it.polls_open), 8);
+    stop(engine);
+}
+
+#[test]
+fn it_ends_with_its_token() {
+    let engine = support::start_scripted(EngineConfig {
+        limits: Limits {
+            ping_interval: Duration::from_secs(1),
+            pong_timeout: Duration::from_millis(500),
+            ..support::brisk()
+        },
+        ..config(2)
+    });
+    let addr = engine.client_addrs()[0];
+    // Longer ago than what is allowed for getting a new one.
+    let (_, poller) = Poller::connect_with(addr, "ann expires=-30");
+    let replies = poller.receive();
+    let last = replies.last().expect("closing words");
+    assert_eq!(last["push"]["disconnect"]["code"], 3005, "{last}");
+    assert_eq!(ask_alone(addr, &poller.receive_line(1), "").0, 404);
+    stop(engine);
+}
+
+#[test]
 fn a_slow_one_is_told_to_go() {
     let engine = start(EngineConfig {
         namespaces: fanfare_engine::Namespaces {

@@ -1,5 +1,5 @@
 //! A request head is read the same whatever follows it, a prefix of one is never taken for another, and what is accepted
-//! keeps the rules that smuggling breaks. Sniffing decides once and for all.
+//! keeps the rules that smuggling breaks. Sniffing decides once and for all. Anything is a form.
 
 #![no_main]
 
@@ -31,6 +31,10 @@ fuzz_target!(|data: &[u8]| {
     }
     if let Err(error) = whole {
         assert!(matches!(error.status(), 400..=599));
+    }
+
+    if let Ok(Some(value)) = http::parameter(data, "a") {
+        assert!(value.len() <= data.len());
     }
 
     let decided = sniff::sniff(data);

@@ -12,6 +12,7 @@
 //! | [`native`] | Fanfare's own framing of rkyv archives | `docs/protocol-native.md` |
 //! | [`fossil`] | differences between publications | the format of Fossil |
 //! | [`centrifuge`] | the client protocol of Centrifugo | its `client.proto` |
+//! | [`comet`] | the long-polling calls of PHPWebIM | its `comet.js` and `CometServer` |
 //! | [`goim`] | the client protocol of goim, versions 2 and 1 | `docs/protocol-goim.md` |
 //!
 //! Every decoder checks a declared length against a limit before it keeps a byte, and none allocates for input that arrives
@@ -20,6 +21,7 @@
 #![forbid(unsafe_code)]
 
 pub mod centrifuge;
+pub mod comet;
 pub mod fossil;
 pub mod goim;
 pub mod http;

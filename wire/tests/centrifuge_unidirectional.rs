@@ -8,8 +8,8 @@ use std::borrow::Cow;
 use fanfare_wire::centrifuge::codes::{DisconnectCode, UnsubscribeCode};
 use fanfare_wire::centrifuge::{
     CONNECT_HEADERS_MAX, CONNECT_SUBS_MAX, ClientInfo, CommandError, Connect, ConnectResult,
-    ConnectSubResult, Data, EmulationError, Epoch, Method, Publication, QueryError, RefreshPush,
-    SubscribePush, SubscribeResult, connect_parameter, json, unidirectional,
+    ConnectSubResult, Data, EmulationError, Epoch, Method, Publication, RefreshPush, SubscribePush,
+    SubscribeResult, json, unidirectional,
 };
 
 fn written(write: impl FnOnce(&mut Vec<u8>)) -> String {
@@ -186,43 +186,6 @@ fn a_connect_is_bounded() {
                 Some(Err(CommandError::TooManyEntries))
             );
         }
-    }
-}
-
-#[test]
-fn the_parameter_of_a_query() {
-    let value = |query| connect_parameter(query).unwrap();
-    assert_eq!(value(""), None);
-    assert_eq!(value("cf_connect"), None);
-    assert_eq!(value("cf_connect="), None);
-    assert_eq!(value("a=1&cf_connects={}&xcf_connect={}"), None);
-    assert!(matches!(value("cf_connect={}"), Some(Cow::Borrowed("{}"))));
-    assert_eq!(value("a=1&cf_connect={}&cf_connect=1").unwrap(), "{}");
-    assert_eq!(value("cf_connect=a=b==").unwrap(), "a=b==");
-    // As URLSearchParams of a browser writes it.
-    let query =
-        "x=%zz&cf_connect=%7B%22token%22%3A%22a%2Bb%25c%22%2C%22name%22%3A%22gr%C3%BC+n%22%7d";
-    let text = value(query).unwrap();
-    assert_eq!(text, r#"{"token":"a+b%c","name":"grü n"}"#);
-    let connect = unidirectional::connect(text.as_bytes()).unwrap();
-    assert_eq!((&*connect.token, &*connect.name), ("a+b%c", "grü n"));
-}
-
-#[test]
-fn parameters_that_cannot_be_decoded() {
-    for value in ["%", "%4", "a%", "%zz", "%4g", "%+1", "%%41"] {
-        assert_eq!(
-            connect_parameter(&format!("cf_connect={value}")),
-            Err(QueryError::Escape),
-            "{value}"
-        );
-    }
-    for value in ["%ff", "%c3", "%ed%a0%80"] {
-        assert_eq!(
-            connect_parameter(&format!("cf_connect={value}")),
-            Err(QueryError::Utf8),
-            "{value}"
-        );
     }
 }
 

@@ -5,6 +5,7 @@
 //! dialect adds a variant here, a file beside this one, and a [`Codec`](crate::encoding::Codec) if its frames differ.
 
 mod centrifuge;
+pub(crate) mod comet;
 #[cfg(feature = "echo")]
 mod echo;
 pub(crate) mod goim;
@@ -184,6 +185,7 @@ pub(crate) fn upstream(core: &mut Core, session: &SessionName, data: &[u8]) {
     };
     let is_it = |conn: &Conn| {
         matches!(conn.phase, Phase::Handshake | Phase::Open)
+            && matches!(conn.voice, Voice::Centrifuge(_))
             && conn.session.secret() == Some(session.secret)
     };
     if !core.conns.get(slot).is_some_and(is_it) {
@@ -236,6 +238,7 @@ pub(crate) enum Voice {
     Centrifuge(Encoding),
     Native(native::Carrier),
     Goim(goim::Style),
+    Comet,
     #[cfg(feature = "echo")]
     Echo,
 }
@@ -270,6 +273,7 @@ pub(crate) fn disconnect(core: &mut Core, slot: u32, code: u16, reason: &str) {
         Voice::Centrifuge(_) => centrifuge::disconnect(core, slot, code, reason),
         Voice::Native(carrier) => native::disconnect(core, slot, carrier, code, reason),
         Voice::Goim(style) => goim::disconnect(core, slot, style, code, reason),
+        Voice::Comet => comet::tell(core, slot, reason),
         #[cfg(feature = "echo")]
         Voice::Echo => core.write(slot, |out| ws::write_close(out, code, reason)),
     }
@@ -315,6 +319,7 @@ pub(crate) fn joined(core: &mut Core, slot: u32, joined: Joined) {
         Voice::Centrifuge(_) => centrifuge::joined(core, slot, joined),
         Voice::Native(carrier) => native::joined(core, slot, carrier, &joined),
         Voice::Goim(_) => goim::joined(core, slot, &joined),
+        Voice::Comet => comet::room_answered(core, slot, joined.request, Ok(())),
         _ => {}
     }
 }
@@ -333,6 +338,9 @@ pub(crate) fn gave_up(core: &mut Core, slot: u32, request: u32) {
 /// Answers a request with an error.
 fn error_reply(core: &mut Core, slot: u32, request: u32, code: ErrorCode) {
     core.gauges.counters.client_errors.inc();
+    if voice(core, slot) == Voice::Comet {
+        return comet::room_answered(core, slot, request, Err(code));
+    }
     if request == 0 {
         // The server asked, not the client.
         return centrifuge::greeting_failed(core, slot);
@@ -350,6 +358,12 @@ pub(crate) fn answer(core: &mut Core, slot: u32, request: u32, answer: Answer) {
     match voice(core, slot) {
         Voice::Centrifuge(_) => centrifuge::answer(core, slot, request, answer),
         Voice::Native(carrier) => native::answer(core, slot, carrier, request, answer),
+        // A request of the Comet calls is on a connection that has no dialect.
+        Voice::None => {
+            if let Answer::Published(result) = answer {
+                comet::published(core, slot, result);
+            }
+        }
         _ => {}
     }
 }
@@ -359,9 +373,13 @@ pub(crate) fn unsubscribed(core: &mut Core, slot: u32, room: Key<Room>, code: Un
     match voice(core, slot) {
         Voice::Centrifuge(_) => centrifuge::unsubscribed(core, slot, room, code),
         Voice::Native(carrier) => native::unsubscribed(core, slot, carrier, room, code),
+        Voice::Comet => comet::tell(core, slot, code.reason()),
         _ => {}
     }
 }
+
+/// What a page is told that came too rarely for its messages.
+const MESSAGES_LOST: &str = "messages were lost: too many waited";
 
 /// Tells a slow client what it lost. Centrifuge has no word for a gap within a subscription: the client is taken
 /// out of the room with a code upon which it subscribes again and recovers. goim has no word for it at all.
@@ -372,6 +390,7 @@ pub(crate) fn gap(core: &mut Core, slot: u32, room: Key<Room>, from: u64, to: u6
         }
         Voice::Native(carrier) => native::gap(core, slot, carrier, room, from, to),
         Voice::Goim(_) => core.slow(slot),
+        Voice::Comet => comet::tell(core, slot, MESSAGES_LOST),
         _ => {}
     }
 }

@@ -11,7 +11,7 @@ use super::http::{
     respond,
 };
 use super::native::{Carrier as NativeCarrier, Framing};
-use super::{Ending, Session, Voice, goim, poll, set_voice};
+use super::{Ending, Session, Voice, comet, goim, poll, set_voice};
 use crate::core::Core;
 use crate::encoding::{Carrier, Codec, Encoding};
 use crate::message::Request;
@@ -25,6 +25,8 @@ Fanfare serves clients here:
                            the same for clients that only listen
   /poll/connect, /poll/send, /poll/receive
                            the same by long polling
+  /comet/connect, /comet/pub, /comet/sub
+                           the Comet calls of PHPWebIM
   /connection/native       native protocol over WebSocket
   /sub                     goim's protocol over WebSocket
 and the native protocol and goim's over plain TCP on the same port.
@@ -76,6 +78,11 @@ pub(super) fn handle(
         "/poll/send" => request(core, slot, head, "POST", |core, answer| {
             emulation(core, slot, head, body, &answer)
         }),
+        "/comet/connect" | "/comet/pub" | "/comet/sub" => {
+            request(core, slot, head, "POST", |core, answer| {
+                Ok(comet::call(core, slot, head, body, answer))
+            })
+        }
         #[cfg(feature = "echo")]
         "/echo" => websocket(core, slot, head, Opening::Echo),
         _ => Err(refuse(core, slot, Some(head), 404, &[], NOT_FOUND)),
@@ -124,6 +131,13 @@ fn websocket(
     if let Err(NotAllowed) = Answerable::new(core, head) {
         return Err(refuse(core, slot, Some(head), 403, &[], ORIGIN_NOT_ALLOWED));
     }
+    let connect = match head.parameter(CONNECT_PARAMETER) {
+        Ok(connect) => connect.filter(|it| !it.is_empty()),
+        Err(error) => {
+            let body = format!("{error}\n");
+            return Err(refuse(core, slot, Some(head), 400, &[], &body));
+        }
+    };
     let offers = head.headers_named("Sec-WebSocket-Extensions");
     let deflate = match ws::accept_deflate(offers) {
         Ok(deflate) => deflate,
@@ -144,8 +158,8 @@ fn websocket(
     let (session, voice, protocol) = match opening {
         Opening::Centrifuge => {
             let protocol = upgrade.protocols().find(|it| *it == PROTOBUF_PROTOCOL);
-            let is_protobuf = protocol.is_some()
-                || http::parameter(head.query, "cf_protocol").is_some_and(|it| it == "protobuf");
+            let is_protobuf =
+                protocol.is_some() || head.parameter("cf_protocol") == Ok(Some("protobuf".into()));
             let codec = if is_protobuf {
                 Codec::CentrifugeProtobuf
             } else {
@@ -186,7 +200,6 @@ fn websocket(
     set_voice(core, slot, voice);
     keep_headers(core, slot, head);
     // Whoever only listens may say all it has to say in the address.
-    let connect = http::parameter(head.query, CONNECT_PARAMETER).filter(|it| !it.is_empty());
     if let (Opening::Unidirectional, Some(connect)) = (opening, connect) {
         centrifuge::take(core, slot, connect.as_bytes())?;
     }
@@ -270,7 +283,13 @@ fn stream(
         let body = b"the answer comes in chunks, which HTTP/1.0 does not have: speak HTTP/1.1\n";
         return Ok(respond(core, slot, answer, 505, &[], body));
     }
-    let parameter = http::parameter(head.query, CONNECT_PARAMETER).unwrap_or_default();
+    let parameter = match head.parameter(CONNECT_PARAMETER) {
+        Ok(parameter) => parameter.unwrap_or_default(),
+        Err(error) => {
+            let body = format!("{error}\n");
+            return Ok(respond(core, slot, answer, 400, &[], body.as_bytes()));
+        }
+    };
     let commands = if head.method == "GET" {
         parameter.as_bytes()
     } else {

@@ -48,7 +48,13 @@ pub struct Poller {
 
 impl Poller {
     pub fn connect(addr: SocketAddr) -> Self {
-        let (status, body) = ask_alone(addr, "POST /poll/connect", r#"{"id":1,"connect":{}}"#);
+        Self::connect_with(addr, "").1
+    }
+
+    /// Opens a session with a token. Returns the reply too.
+    pub fn connect_with(addr: SocketAddr, token: &str) -> (Value, Self) {
+        let command = json!({ "id": 1, "connect": { "token": token } }).to_string();
+        let (status, body) = ask_alone(addr, "POST /poll/connect", &command);
         assert_eq!(status, 200, "{body}");
         let reply: Value = serde_json::from_str(&body).expect("a reply");
         let text = |name: &str| reply["connect"][name].as_str().expect("is told").to_owned();
@@ -57,12 +63,13 @@ impl Poller {
             None,
             "nothing has to be answered"
         );
-        Self {
+        let poller = Self {
             addr,
             session: text("session"),
             node: text("node"),
             last_id: 1,
-        }
+        };
+        (reply, poller)
     }
 
     pub fn command(&mut self, method: &str, body: &Value) {

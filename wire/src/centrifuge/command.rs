@@ -4,6 +4,10 @@ use std::borrow::Cow;
 
 use super::{Epoch, FilterError, FilterNode, StreamPosition};
 
+/// The parameter of a request's target by which clients that can only `GET` send their first message. SSE carries a message
+/// of commands in it (bidirectional) or a connect (unidirectional), both as JSON.
+pub const CONNECT_PARAMETER: &str = "cf_connect";
+
 /// A command of a client.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Command<'a> {

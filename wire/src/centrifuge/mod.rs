@@ -37,12 +37,11 @@ mod filter;
 mod parts;
 mod position;
 mod push;
-mod query;
 mod reply;
 
 pub use command::{
-    Command, Connect, ConnectSub, History, Method, Publish, SUBSCRIBE_FLAG_CHANNEL_COMPACTION,
-    SUBSCRIBE_FLAG_REJECT_UNRECOVERED, Subscribe,
+    CONNECT_PARAMETER, Command, Connect, ConnectSub, History, Method, Publish,
+    SUBSCRIBE_FLAG_CHANNEL_COMPACTION, SUBSCRIBE_FLAG_REJECT_UNRECOVERED, Subscribe,
 };
 pub use command_error::{COMMANDS_MAX, CONNECT_HEADERS_MAX, CONNECT_SUBS_MAX, CommandError};
 pub use emulation::{Emulation, EmulationError};
@@ -53,7 +52,6 @@ pub use filter::{
 pub use json::unidirectional;
 pub use position::{Epoch, StreamPosition};
 pub use push::{ClientInfo, Data, Publication, RefreshPush, SubscribePush};
-pub use query::{CONNECT_PARAMETER, QueryError, connect_parameter};
 pub use reply::{
     ConnectResult, ConnectSubResult, RefreshResult, SubRefreshResult, SubscribeResult,
 };

@@ -8,5 +8,5 @@ mod response;
 pub use head::{
     Body, HEAD_BYTES_MAX, HEADERS_MAX, Head, HeadError, WebSocketUpgrade, parse_head, upgrade,
 };
-pub use query::{parameter, parameters};
+pub use query::{NotUtf8, parameter};
 pub use response::{Connection, LAST_CHUNK, write_chunk_with, write_response, write_stream_head};
