@@ -54,6 +54,27 @@ pub fn short(number: u64) -> [u8; 10] {
     payload
 }
 
+/// Numbers from here on are of no run: a payload that has one is broken.
+const NUMBERS_MAX: u64 = 1 << 62;
+
+/// The number of a payload; of those that a short one may have, the one nearest to `next`.
+#[must_use]
+pub fn number_near(payload: &[u8], next: u64) -> Option<u64> {
+    match short_number(payload) {
+        Some(remainder) => Some(nearest(remainder, next)),
+        None => number(payload).filter(|&number| number < NUMBERS_MAX),
+    }
+}
+
+fn nearest(remainder: u64, next: u64) -> u64 {
+    let ahead = (remainder + SHORT_NUMBERS - next % SHORT_NUMBERS) % SHORT_NUMBERS;
+    if ahead < SHORT_NUMBERS / 2 || next + ahead <= SHORT_NUMBERS {
+        next + ahead
+    } else {
+        next + ahead - SHORT_NUMBERS
+    }
+}
+
 /// The number of a short payload, modulo [`SHORT_NUMBERS`].
 #[must_use]
 pub fn short_number(payload: &[u8]) -> Option<u64> {
@@ -98,6 +119,30 @@ mod tests {
         ] {
             assert_eq!(short_number(text.as_bytes()), None, "{text}");
         }
+    }
+
+    #[test]
+    fn a_number_known_by_its_remainder_is_the_one_nearest_to_the_next() {
+        for (number, next, expected) in [
+            (2, 2, 2),
+            (5, 2, 5),
+            // There is none before the first.
+            (0, 2, 9_000),
+            (0, 9_000, 9_000),
+            (3, 9_000, 9_003),
+            // Again.
+            (8_999, 9_000, 8_999),
+        ] {
+            let near = number_near(&short(number), next);
+            assert_eq!(near, Some(expected), "{number} near {next}");
+        }
+    }
+
+    #[test]
+    fn a_long_payload_has_one_number_wherever_it_is_looked_for() {
+        let near = |number| number_near(payload(number, 64).as_bytes(), 17);
+        assert_eq!(near(123_456), Some(123_456));
+        assert_eq!(near(u64::MAX), None, "no run has so many");
     }
 
     #[test]

@@ -66,7 +66,13 @@ fn assert_complete(result: &Value) {
 
 #[test]
 fn fanout_counts_every_delivery() {
-    for dialect in ["native", "native-websocket", "centrifuge-json"] {
+    for dialect in [
+        "native",
+        "native-websocket",
+        "centrifuge-json",
+        "goim",
+        "goim-websocket",
+    ] {
         let Some(result) = bench(&[
             "fanout",
             "-n",
@@ -126,54 +132,77 @@ fn the_same_goes_for_other_servers() {
 
 #[test]
 fn latency_is_measured_at_a_part_of_saturation() {
-    let Some(result) = bench(&[
-        "latency",
-        "-n",
-        "200",
-        "--room-size",
-        "20",
-        "--load",
-        "0.05",
-        "--seconds",
-        "1",
-        "--allow-busy-client",
-    ]) else {
-        return;
-    };
-    assert_complete(&result);
-    assert_eq!(number(&result, "/rooms"), 10.0);
-    assert!(number(&result, "/rate_per_s") > 0.0);
-    assert!(number(&result, "/latency_ms/p999") <= number(&result, "/latency_ms/max"));
+    for dialect in ["native", "goim", "goim-websocket"] {
+        let Some(result) = bench(&[
+            "latency",
+            "-n",
+            "200",
+            "--room-size",
+            "20",
+            "--load",
+            "0.05",
+            "--seconds",
+            "1",
+            "--dialect",
+            dialect,
+            "--allow-busy-client",
+        ]) else {
+            return;
+        };
+        assert_complete(&result);
+        assert_eq!(result["dialect"], dialect);
+        assert_eq!(number(&result, "/rooms"), 10.0);
+        assert!(number(&result, "/rate_per_s") > 0.0);
+        assert!(number(&result, "/latency_ms/p999") <= number(&result, "/latency_ms/max"));
+    }
 }
 
 #[test]
 fn idle_connections_are_weighed() {
-    let Some(result) = bench(&[
-        "idle",
-        "-n",
-        "500",
-        "--seconds",
-        "0.5",
-        "--allow-busy-client",
-    ]) else {
-        return;
-    };
-    assert_complete(&result);
-    assert!(number(&result, "/server/user_bytes_per_connection") > 0.0);
-    // Of the whole machine, on which other tests run.
-    assert!(number(&result, "/server/kernel_bytes_per_connection").is_finite());
-    assert!(number(&result, "/cpu_ns_per_connection_s") > 0.0);
+    for dialect in ["native", "goim", "goim-websocket"] {
+        let Some(result) = bench(&[
+            "idle",
+            "-n",
+            "500",
+            "--seconds",
+            "0.5",
+            "--dialect",
+            dialect,
+            "--allow-busy-client",
+        ]) else {
+            return;
+        };
+        assert_complete(&result);
+        assert_eq!(result["dialect"], dialect);
+        assert!(number(&result, "/server/user_bytes_per_connection") > 0.0);
+        // Of the whole machine, on which other tests run.
+        assert!(number(&result, "/server/kernel_bytes_per_connection").is_finite());
+        assert!(number(&result, "/cpu_ns_per_connection_s") > 0.0);
+    }
 }
 
 #[test]
 fn connections_come_and_come_back() {
-    let Some(result) = bench(&["connect", "-n", "300", "--live", "20", "--storms", "2"]) else {
-        return;
-    };
-    assert_complete(&result);
-    assert!(number(&result, "/connects_per_s") > 0.0);
-    let notes = result["notes"].to_string();
-    assert!(notes.contains("20 of 20 members"), "{notes}");
+    for dialect in ["native", "goim", "goim-websocket"] {
+        let Some(result) = bench(&[
+            "connect",
+            "-n",
+            "300",
+            "--live",
+            "20",
+            "--storms",
+            "2",
+            "--dialect",
+            dialect,
+        ]) else {
+            return;
+        };
+        assert_complete(&result);
+        assert_eq!(result["dialect"], dialect);
+        assert!(number(&result, "/connects_per_s") > 0.0);
+        let notes = result["notes"].to_string();
+        assert!(notes.contains("20 of 20 members"), "{notes}");
+    }
 }
 
 #[test]

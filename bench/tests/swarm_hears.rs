@@ -11,7 +11,7 @@ use fanfare_bench::stamp;
 use fanfare_bench::swarm::{Behaviour, Group, Language, Stage, Swarm};
 use fanfare_engine::api::{Payload, Publish};
 use fanfare_engine::{
-    Access, Authority, Denied, Engine, EngineConfig, Grant, Limits, Namespaces, RoomOptions,
+    Access, Authority, Denied, Engine, EngineConfig, Goim, Grant, Limits, Namespaces, RoomOptions,
     SubscriptionGrant,
 };
 
@@ -19,6 +19,13 @@ use fanfare_engine::{
 const PATIENCE: Duration = Duration::from_secs(60);
 
 const MEMBERS: u32 = 300;
+
+const LANGUAGES: [Language; 4] = [
+    Language::Native,
+    Language::CentrifugeJson,
+    Language::Goim,
+    Language::GoimWebSocket,
+];
 
 #[derive(Debug)]
 struct NoTokens;
@@ -33,7 +40,14 @@ impl Authority for NoTokens {
     }
 }
 
+/// Who has to say that it lives is asked so often, or says it so often.
+const PING_INTERVAL: Duration = Duration::from_secs(3);
+
 fn start(history_size: u32, ping_interval: Duration) -> Engine {
+    start_with(history_size, ping_interval, Goim::default())
+}
+
+fn start_with(history_size: u32, ping_interval: Duration, goim: Goim) -> Engine {
     let config = EngineConfig {
         client_addrs: vec![SocketAddr::from(([127, 0, 0, 1], 0))],
         shards: 2,
@@ -53,17 +67,22 @@ fn start(history_size: u32, ping_interval: Duration) -> Engine {
             named: vec![("closed".into(), RoomOptions::default())],
         },
         allow_anonymous: true,
+        goim,
         ..EngineConfig::default()
     };
     Engine::start(config, Arc::new(NoTokens)).expect("the engine starts")
 }
 
 fn publish(engine: &Engine, room: &str, number: u64) {
+    publish_data(engine, room, stamp::payload(number, 100).into());
+}
+
+fn publish_data(engine: &Engine, room: &str, data: Vec<u8>) {
     let (sender, answers) = channel();
     let publish = Publish {
         room: room.into(),
         payload: Payload {
-            bytes: Bytes::from(stamp::payload(number, 100)),
+            bytes: Bytes::from(data),
             is_json: true,
         },
         tags: Vec::new(),
@@ -84,6 +103,7 @@ fn group(language: Language, behaviour: Behaviour, room: &str) -> Group {
     Group {
         behaviour,
         last_number: Some(20),
+        heartbeat: PING_INTERVAL,
         ..Group::anonymous(MEMBERS, language, room)
     }
 }
@@ -91,14 +111,14 @@ fn group(language: Language, behaviour: Behaviour, room: &str) -> Group {
 #[test]
 fn every_member_hears_everything_and_answers_pings() {
     for history_size in [0, 10] {
-        let engine = start(history_size, Duration::from_secs(3));
-        let groups = [Language::Native, Language::CentrifugeJson].map(|language| {
+        let engine = start(history_size, PING_INTERVAL);
+        let groups = LANGUAGES.map(|language| {
             [Behaviour::Reads, Behaviour::OneByteAtATime]
                 .map(|behaviour| group(language, behaviour, "all"))
         });
         let groups = groups.as_flattened().to_vec();
         let swarm = Swarm::start(engine.client_addrs()[0], groups).expect("threads");
-        let members = u64::from(MEMBERS) * 4;
+        let members = u64::from(MEMBERS) * 8;
         swarm
             .wait_until("all members", PATIENCE, |swarm| {
                 swarm.total().joined == members
@@ -116,7 +136,7 @@ fn every_member_hears_everything_and_answers_pings() {
             .expect("they hear");
         assert_eq!(swarm.total().ended, 0);
         let reports = swarm.finish().expect("no crew failed").groups;
-        assert_eq!(reports.len(), 4);
+        assert_eq!(reports.len(), 8);
         for report in reports.as_slice().concat() {
             assert!(report.ledger.is_faithful(), "{report:?}");
             assert_eq!(
@@ -136,13 +156,11 @@ fn every_member_hears_everything_and_answers_pings() {
 #[test]
 fn a_member_that_never_reads_sleeps_until_it_is_woken() {
     let engine = start(10, Duration::from_secs(600));
-    let groups = [Behaviour::NeverReads, Behaviour::Reads].map(|behaviour| {
-        [Language::Native, Language::CentrifugeJson]
-            .map(|language| group(language, behaviour, "all"))
-    });
+    let groups = [Behaviour::NeverReads, Behaviour::Reads]
+        .map(|behaviour| LANGUAGES.map(|language| group(language, behaviour, "all")));
     let groups = groups.as_flattened().to_vec();
     let swarm = Swarm::start(engine.client_addrs()[0], groups).expect("threads");
-    let members = u64::from(MEMBERS) * 2;
+    let members = u64::from(MEMBERS) * 4;
     swarm
         .wait_until("all members, and sleep", PATIENCE, |swarm| {
             swarm.total().joined == 2 * members && swarm.total().asleep == members
@@ -208,5 +226,95 @@ fn a_refused_member_says_why_and_a_publication_that_is_not_there_is_missed() {
             "{report:?}"
         );
         assert!(!ledger.is_faithful());
+    }
+}
+
+#[test]
+fn members_of_goim_go_by_the_numbers_in_payloads() {
+    let engine = start(0, Duration::from_secs(600));
+    let languages = [Language::Goim, Language::GoimWebSocket];
+    let groups = languages.map(|language| group(language, Behaviour::Reads, "open"));
+    let swarm = Swarm::start(engine.client_addrs()[0], groups.into()).expect("threads");
+    let members = u64::from(MEMBERS) * 2;
+    swarm
+        .wait_until("all members", PATIENCE, |swarm| {
+            swarm.total().joined == members
+        })
+        .expect("everyone joins");
+    // One is missing, one comes twice, and one is of somebody else.
+    for data in [
+        stamp::short(1).to_vec(),
+        stamp::short(3).to_vec(),
+        stamp::short(3).to_vec(),
+        br#"{"test":1}"#.to_vec(),
+        stamp::payload(4, 100).into(),
+    ] {
+        publish_data(&engine, "open", data);
+    }
+    swarm
+        .wait_until("publications", PATIENCE, |swarm| {
+            swarm.total().publications >= 5 * members
+        })
+        .expect("they hear");
+    for report in swarm.finish().expect("no crew failed").groups.concat() {
+        let it = report.ledger;
+        assert_eq!(
+            (it.received, it.lost, it.duplicated, it.corrupted, it.last),
+            (5, 1, 1, 1, 4),
+            "{report:?}"
+        );
+        assert!(!it.is_faithful());
+    }
+}
+
+#[test]
+fn members_of_goim_that_beat_too_rarely_are_gone() {
+    let goim = Goim {
+        heartbeat_timeout: Duration::from_secs(2),
+        ..Goim::default()
+    };
+    let engine = start_with(0, Duration::from_secs(1), goim);
+    let groups = [500, 600_000].map(|heartbeat_ms| {
+        [Language::Goim, Language::GoimWebSocket].map(|language| Group {
+            heartbeat: Duration::from_millis(heartbeat_ms),
+            ..group(language, Behaviour::Reads, "all")
+        })
+    });
+    let groups = groups.as_flattened().to_vec();
+    let swarm = Swarm::start(engine.client_addrs()[0], groups).expect("threads");
+    let members = u64::from(MEMBERS) * 2;
+    swarm
+        .wait_until(
+            "the silent to be gone, and the others to beat",
+            PATIENCE,
+            |swarm| {
+                let total = swarm.total();
+                total.ended == members && total.pongs >= 8 * members
+            },
+        )
+        .expect("half of them stay");
+    let reports = swarm.finish().expect("no crew failed").groups;
+    let (often, rarely) = reports.split_at(2);
+    for report in often.concat() {
+        assert_eq!((report.stage, report.ending), (Stage::Joined, None));
+    }
+    for report in rarely.concat() {
+        assert!(report.ending.is_some(), "{report:?}");
+    }
+}
+
+#[test]
+fn members_of_goim_that_may_not_be_in_their_room_are_not() {
+    let engine = start(0, Duration::from_secs(600));
+    let languages = [Language::Goim, Language::GoimWebSocket];
+    let groups = languages.map(|language| group(language, Behaviour::Reads, "closed:room"));
+    let swarm = Swarm::start(engine.client_addrs()[0], groups.into()).expect("threads");
+    swarm
+        .wait_until("the end of all", PATIENCE, |swarm| {
+            swarm.total().ended == u64::from(MEMBERS) * 2
+        })
+        .expect("they are closed");
+    for report in swarm.finish().expect("no crew failed").groups.concat() {
+        assert_ne!(report.stage, Stage::Joined, "{report:?}");
     }
 }

@@ -17,7 +17,7 @@ use super::server::{Load, Server, ServerArgs, begin};
 /// How often the run is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
-/// Holds idle connections that answer pings: memory per connection, user and kernel, and CPU time
+/// Holds idle connections that answer pings, or beat: memory per connection, user and kernel, and CPU time
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Idle {
     /// Connections
@@ -26,7 +26,7 @@ pub(crate) struct Idle {
     /// Rooms, each connection in one
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = above_zero::<u32>)]
     rooms: u32,
-    /// Seconds that are measured; pings come every 25
+    /// Seconds that are measured; pings come every 25, goim's members beat every 240
     #[arg(long, value_name = "S", default_value = "60", value_parser = seconds)]
     seconds: Duration,
     #[command(flatten)]
@@ -68,7 +68,7 @@ pub(crate) fn run(args: &Idle) -> Result<(), Failure> {
         let total = swarm.total();
         progress.update(|| {
             format!(
-                "{} pings answered, {} connections ended",
+                "{} pings or heartbeats answered, {} connections ended",
                 total.pongs - pongs,
                 total.ended
             )
@@ -79,7 +79,7 @@ pub(crate) fn run(args: &Idle) -> Result<(), Failure> {
     enter_memory(&server, &empty, load.members, &mut result);
     let total = swarm.total();
     result.notes.push(format!(
-        "{} pings were answered meanwhile, {} connections ended.",
+        "{} pings or heartbeats were answered meanwhile, {} connections ended.",
         total.pongs - pongs,
         total.ended
     ));

@@ -94,6 +94,10 @@ pub(crate) enum DialectArg {
     NativeWebsocket,
     /// The Centrifuge protocol, JSON over WebSocket
     CentrifugeJson,
+    /// goim's second version over TCP
+    Goim,
+    /// goim's second version over WebSocket
+    GoimWebsocket,
 }
 
 impl DialectArg {
@@ -102,6 +106,8 @@ impl DialectArg {
             Self::Native => Language::Native,
             Self::NativeWebsocket => Language::NativeWebSocket,
             Self::CentrifugeJson => Language::CentrifugeJson,
+            Self::Goim => Language::Goim,
+            Self::GoimWebsocket => Language::GoimWebSocket,
         }
     }
 }
@@ -282,6 +288,8 @@ pub(crate) fn dialect_name(language: Language) -> &'static str {
         Language::Native => "native",
         Language::NativeWebSocket => "native-websocket",
         Language::CentrifugeJson => "centrifuge-json",
+        Language::Goim => "goim",
+        Language::GoimWebSocket => "goim-websocket",
         Language::Nats => "nats",
         Language::Mqtt => "mqtt",
         Language::WebSocket { .. } => "websocket",

@@ -2,7 +2,7 @@
 //!
 //! | file | server | members speak | needs |
 //! |---|---|---|---|
-//! | [`fanfare`](Fanfare) | Fanfare | native over TCP or WebSocket, Centrifuge JSON | `fanfare` beside this program, or `FANFARE_BIN` |
+//! | [`fanfare`](Fanfare) | Fanfare | native and goim over TCP or WebSocket, Centrifuge JSON | `fanfare` beside this program, or `FANFARE_BIN` |
 //! | `baseline` | the same server on tokio, tokio-uring and glommio | WebSocket | `fanfare-baseline` beside this program (feature `baselines`), or `FANFARE_BASELINE_BIN` |
 //! | `nchan` | nginx with nchan | WebSocket | Debian: `nginx libnginx-mod-nchan` |
 //! | `nats` | nats-server | NATS over TCP | Debian: `nats-server` |
@@ -10,7 +10,7 @@
 //! | `centrifugo` | Centrifugo 6 | Centrifuge JSON | `centrifugo` in the path |
 //! | `uwebsockets` | a program around uWebSockets, a library | WebSocket | `FANFARE_BENCH_UWS`, with the command line of `fanfare-baseline` |
 //!
-//! goim is not among them: its protocol is none that the swarm speaks.
+//! goim is not among them: the swarm speaks its protocol, but it needs Kafka, Redis and a service registry beside it.
 //!
 //! Each gets the settings that suit one core and lose nothing, with the reason beside them; what a server keeps for
 //! clients that are slow stays as it comes, unless it would drop what it was asked to deliver.

@@ -20,7 +20,7 @@ pub struct Counts {
     pub lost: u64,
     /// Members that have the last publication of their group, or will never have it.
     pub settled: u64,
-    /// Pings answered.
+    /// Pings answered, or heartbeats that the server answered.
     pub pongs: u64,
     /// Bytes received.
     pub bytes: u64,

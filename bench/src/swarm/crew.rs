@@ -1,10 +1,11 @@
 //! A crew: a thread with a ring, and the members it holds.
 
+use std::collections::VecDeque;
 use std::mem;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 
@@ -15,6 +16,8 @@ use fanfare_engine::ring::{
 use super::centrifuge::Centrifuge;
 use super::counts::{Counts, Gauges};
 use super::dialect::Dialect;
+use super::goim::Goim;
+use super::goim_websocket::GoimWebSocket;
 use super::member::{Ending, Member, Timer};
 use super::mqtt::Mqtt;
 use super::native::Native;
@@ -62,6 +65,8 @@ impl Plan {
             Language::Native => Crew::<Native>::new(self)?.run(),
             Language::NativeWebSocket => Crew::<NativeWebSocket>::new(self)?.run(),
             Language::CentrifugeJson => Crew::<Centrifuge>::new(self)?.run(),
+            Language::Goim => Crew::<Goim>::new(self)?.run(),
+            Language::GoimWebSocket => Crew::<GoimWebSocket>::new(self)?.run(),
             Language::WebSocket { .. } => Crew::<WebSocket>::new(self)?.run(),
             Language::Nats => Crew::<Nats>::new(self)?.run(),
             Language::Mqtt => Crew::<Mqtt>::new(self)?.run(),
@@ -105,6 +110,8 @@ struct Crew<D: Dialect> {
     batch: u32,
     /// Members whose receive has ended, and is to go on.
     unarmed: Vec<u32>,
+    /// When members beat next, the first to do so first: all of them wait equally long.
+    beats: VecDeque<(Instant, u32)>,
     is_awake: bool,
     latency_us: Histogram<u64>,
 }
@@ -123,6 +130,7 @@ impl<D: Dialect> Crew<D> {
             pieces: Vec::new(),
             batch: 1,
             unarmed: Vec::new(),
+            beats: VecDeque::new(),
             is_awake: false,
             latency_us: latencies(),
         })
@@ -135,6 +143,7 @@ impl<D: Dialect> Crew<D> {
             if !self.is_awake && self.plan.signals.is_awake.load(Ordering::Relaxed) {
                 self.wake();
             }
+            self.beat();
             self.flush();
             for member in mem::take(&mut self.unarmed) {
                 self.listen(member);
@@ -228,6 +237,29 @@ impl<D: Dialect> Crew<D> {
         }
     }
 
+    /// Has those beat whose time has come.
+    fn beat(&mut self) {
+        if self.beats.is_empty() {
+            return;
+        }
+        let now = Instant::now();
+        let due = self.beats.partition_point(|&(at, _)| at <= now);
+        for _ in 0..due {
+            let Some((_, index)) = self.beats.pop_front() else {
+                return;
+            };
+            let member = &mut self.members[index as usize];
+            if member.ending.is_some() {
+                continue;
+            }
+            let start = self.out.len();
+            member.beat(&mut self.out);
+            self.post(index, start);
+            self.beats
+                .push_back((now + self.plan.group.heartbeat, index));
+        }
+    }
+
     fn completed(&mut self, completion: Completion<BufferLease>) {
         let index = completion.token.index();
         match completion.token.kind() {
@@ -306,6 +338,10 @@ impl<D: Dialect> Crew<D> {
         self.counts.settled += u64::from(!was_settled && member.is_settled(last_number));
         if was_opening && !member.is_opening() {
             self.opening -= 1;
+            if D::BEATS && member.is_joined() {
+                let next = Instant::now() + self.plan.group.heartbeat;
+                self.beats.push_back((next, index));
+            }
             let sleeps = self.plan.group.behaviour == Behaviour::NeverReads && !self.is_awake;
             if sleeps && member.is_joined() {
                 member.is_asleep = true;

@@ -1,9 +1,13 @@
 //! What a member speaks, behind one trait: bytes out for what it wants, events for the bytes that come.
 
-use fanfare_wire::{native, ws};
+use fanfare_wire::{goim, native, ws};
 use thiserror::Error;
 
+#[cfg(test)]
+use super::ledger::Ledger;
 use super::{Identity, Language};
+#[cfg(test)]
+use crate::stamp;
 
 /// One connection's end of a protocol.
 ///
@@ -13,6 +17,9 @@ pub trait Dialect: Sized + Send {
     /// What the connections of one ring share, such as what has been parsed before.
     type Shared: Default;
 
+    /// A member says unasked that it lives, every [`heartbeat`](super::Group::heartbeat).
+    const BEATS: bool = false;
+
     /// A new connection: appends what a client sends first.
     fn open(out: &mut Vec<u8>, language: Language, identity: &Identity) -> Self;
 
@@ -21,6 +28,9 @@ pub trait Dialect: Sized + Send {
 
     /// Appends the answer to [`Event::Ping`].
     fn pong(&mut self, out: &mut Vec<u8>);
+
+    /// Appends a heartbeat, where the dialect [has them](Self::BEATS).
+    fn beat(&mut self, _out: &mut Vec<u8>) {}
 
     /// Reads what was received, in whichever pieces, and says what it means. What the protocol wants answered
     /// below the level of events is appended to `out`.
@@ -60,7 +70,7 @@ pub enum Event<'a> {
         /// How many.
         count: u64,
     },
-    /// The publication told last came to other members with other bytes.
+    /// The publication told last came to other members with other bytes, or is none that was published.
     Contradicted,
     /// The server skipped publications for this member, and says which.
     Gap {
@@ -76,6 +86,8 @@ pub enum Event<'a> {
     },
     /// The server wants to know whether the member lives.
     Ping,
+    /// The server has heard that the member lives.
+    HeartbeatAnswered,
     /// A request was refused.
     Refused {
         /// Why.
@@ -106,6 +118,34 @@ pub(super) fn hear<D: Dialect>(
     (events, result)
 }
 
+/// The account of a connection without offsets when a stream comes in pieces of so many bytes, and in how many events.
+#[cfg(test)]
+pub(super) fn account<D: Dialect>(
+    connection: &mut D,
+    shared: &mut D::Shared,
+    stream: &[u8],
+    step: usize,
+) -> (Result<Ledger, ProtocolError>, usize) {
+    let (mut ledger, mut events) = (Ledger::default(), 0);
+    let result = stream.to_vec().chunks_mut(step).try_for_each(|piece| {
+        connection.feed(shared, piece, &mut Vec::new(), &mut |event| {
+            events += 1;
+            match event {
+                Event::Publication { data, .. } => {
+                    match stamp::number_near(data, ledger.last + 1) {
+                        Some(number) => ledger.heard(number),
+                        None => ledger.received += 1,
+                    }
+                }
+                Event::Publications { first, count } => ledger.heard_all(first, count),
+                Event::Contradicted => ledger.corrupt(),
+                _ => {}
+            }
+        })
+    });
+    (result.map(|()| ledger), events)
+}
+
 /// Why what a server sent cannot be understood.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum ProtocolError {
@@ -118,7 +158,18 @@ pub enum ProtocolError {
     /// The native framing is broken.
     #[error("broken native framing: {0}")]
     Native(#[from] native::Error),
-    /// A message ends within a native frame.
+    /// The framing of goim is broken.
+    #[error("broken goim framing: {0}")]
+    Goim(#[from] goim::Error),
+    /// A frame of goim that is not what a member in a room hears.
+    #[error("not expected of a goim server: {what} (operation {operation})")]
+    GoimFrame {
+        /// What is wrong with it.
+        what: &'static str,
+        /// Its operation.
+        operation: i32,
+    },
+    /// A message ends within a frame.
     #[error("a message that ends within a frame")]
     Unfinished,
     /// Text that is not a reply or a push of the Centrifuge protocol.

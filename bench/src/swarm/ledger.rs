@@ -70,17 +70,6 @@ impl Ledger {
         }
     }
 
-    /// The number nearest to the next one of which this is the remainder.
-    pub(super) fn nearest(&self, remainder: u64, modulus: u64) -> u64 {
-        let next = self.last + 1;
-        let ahead = (remainder + modulus - next % modulus) % modulus;
-        if ahead < modulus / 2 || next + ahead <= modulus {
-            next + ahead
-        } else {
-            next + ahead - modulus
-        }
-    }
-
     /// The server says that it skipped these.
     pub(super) fn gap(&mut self, from: u64, to: u64) {
         self.gaps += 1;
@@ -130,22 +119,6 @@ mod tests {
         assert_eq!(counts(&[1, 1, 2]), (0, 1, 0, false));
         assert_eq!(counts(&[1, 3, 2]), (0, 0, 1, false));
         assert_eq!(counts(&[1, 2, 1]), (0, 1, 0, false));
-    }
-
-    #[test]
-    fn a_number_known_by_its_remainder_is_the_one_nearest_to_the_next() {
-        let mut ledger = heard(&[1]);
-        assert_eq!(ledger.nearest(2, 9_000), 2);
-        assert_eq!(ledger.nearest(5, 9_000), 5);
-        assert_eq!(
-            ledger.nearest(0, 9_000),
-            9_000,
-            "there is none before the first"
-        );
-        ledger.begin(8_999);
-        assert_eq!(ledger.nearest(0, 9_000), 9_000);
-        assert_eq!(ledger.nearest(3, 9_000), 9_003);
-        assert_eq!(ledger.nearest(8_999, 9_000), 8_999, "again");
     }
 
     #[test]

@@ -100,6 +100,11 @@ impl<D: Dialect> Member<D> {
         }
     }
 
+    /// What it says unasked, so that the server knows that it lives.
+    pub(super) fn beat(&mut self, out: &mut Vec<u8>) {
+        self.dialect.beat(out);
+    }
+
     /// Takes what was received; what it answers is appended to `out`.
     pub(super) fn receive(
         &mut self,
@@ -137,6 +142,7 @@ impl<D: Dialect> Member<D> {
             }
             Event::Contradicted => ledger.corrupt(),
             Event::Ping => pings += 1,
+            Event::HeartbeatAnswered => counts.pongs += 1,
             Event::Gap { from, to } => ledger.gap(from, to),
             Event::Welcomed => is_welcome = true,
             Event::Subscribed { offset } => {
@@ -208,10 +214,9 @@ impl Timer<'_> {
 
 /// A publication counts by its offset, and where there is none by the number in its payload.
 fn hear(ledger: &mut Ledger, offset: Option<u64>, data: &[u8]) {
-    let number = match stamp::short_number(data) {
-        Some(_) if offset.is_some() => None,
-        Some(remainder) => Some(ledger.nearest(remainder, stamp::SHORT_NUMBERS)),
-        None => stamp::number(data),
+    let number = match offset {
+        Some(_) => stamp::number(data),
+        None => stamp::number_near(data, ledger.last + 1),
     };
     match (offset, number) {
         (Some(offset), Some(number)) if offset != number => ledger.corrupt(),

@@ -12,6 +12,8 @@ mod centrifuge;
 mod counts;
 mod crew;
 mod dialect;
+mod goim;
+mod goim_websocket;
 mod ledger;
 mod member;
 pub(crate) mod mqtt;
@@ -65,6 +67,9 @@ const OPENING_EACH_MAX: u32 = 512;
 /// How often a wait looks at the counts.
 const LOOK_EVERY: Duration = Duration::from_millis(2);
 
+/// How often goim has its clients beat (`heartbeat` in `cmd/logic/logic-example.toml`), and Fanfare too, as it comes.
+const HEARTBEAT: Duration = Duration::from_mins(4);
+
 /// Members that are alike.
 #[derive(Clone)]
 pub struct Group {
@@ -83,6 +88,8 @@ pub struct Group {
     pub last_number: Option<u64>,
     /// When publications are due, if latency is to be recorded.
     pub schedule: Option<Arc<Schedule>>,
+    /// How often they say that they live, from when each is in its room, in dialects where that is not the server's to ask for.
+    pub heartbeat: Duration,
     /// How many connections have to have heard something to end a crew's wait before 10 ms have passed. With 1 a crew that has
     /// nothing to do is woken up by every send, at the cost of the sender: in a virtual machine, a quarter of the send. Latency
     /// asks for 1.
@@ -105,6 +112,7 @@ impl Group {
             receive_buffer_bytes: None,
             last_number: None,
             schedule: None,
+            heartbeat: HEARTBEAT,
             patience: 1,
         }
     }
@@ -138,6 +146,10 @@ pub enum Language {
     NativeWebSocket,
     /// The Centrifuge protocol, JSON over WebSocket.
     CentrifugeJson,
+    /// goim's second version over TCP.
+    Goim,
+    /// goim's second version over WebSocket.
+    GoimWebSocket,
     /// WebSocket without a protocol: the path is this and the room's name, and a message is a payload.
     WebSocket {
         /// What stands before the room's name, such as `/sub/`.

@@ -64,7 +64,7 @@ fn frames(
     let ServerFrame::Publication(publication) = frame else {
         return Ok(Some(bytes));
     };
-    let (room, offset) = (publication.room, publication.offset);
+    let (room, offset) = (u64::from(publication.room), publication.offset);
     if transcript.contradicts(room, offset, &input[..bytes]) {
         on_event(Event::Contradicted);
     }

@@ -9,7 +9,7 @@ const KEPT_BYTES_MAX: usize = 1 << 20;
 /// Consecutive publications of one room.
 #[derive(Debug, Default)]
 pub(super) struct Transcript {
-    room: u32,
+    room: u64,
     /// Offset of the first publication kept.
     first: u64,
     frames: Vec<u8>,
@@ -26,7 +26,7 @@ pub(super) struct Same {
 
 impl Transcript {
     /// How many whole publications at the start of `input` are those that followed this one.
-    pub(super) fn follow(&self, room: u32, offset: u64, input: &[u8]) -> Same {
+    pub(super) fn follow(&self, room: u64, offset: u64, input: &[u8]) -> Same {
         let Some(at) = self.index_of(room, offset) else {
             return Same::default();
         };
@@ -34,6 +34,8 @@ impl Transcript {
         let known = &self.frames[start..];
         let same = common_bytes(known, input);
         let following = &self.ends[at + 1..];
+        // None of them is empty, so that there are no more of them than bytes: the search is short where the input is.
+        let following = &following[..following.len().min(same)];
         let publications = following.partition_point(|&end| end - start <= same);
         let end = publications.checked_sub(1).map(|last| following[last]);
         Same {
@@ -43,7 +45,7 @@ impl Transcript {
     }
 
     /// Whether this publication was heard before with other bytes.
-    pub(super) fn contradicts(&self, room: u32, offset: u64, frame: &[u8]) -> bool {
+    pub(super) fn contradicts(&self, room: u64, offset: u64, frame: &[u8]) -> bool {
         self.index_of(room, offset).is_some_and(|at| {
             let start = at.checked_sub(1).map_or(0, |before| self.ends[before]);
             self.frames[start..self.ends[at]] != *frame
@@ -51,7 +53,7 @@ impl Transcript {
     }
 
     /// A publication was decoded and checked. Kept if it follows those that are, or is of another room.
-    pub(super) fn learn(&mut self, room: u32, offset: u64, frame: &[u8]) {
+    pub(super) fn learn(&mut self, room: u64, offset: u64, frame: &[u8]) {
         let next = self.first + self.ends.len() as u64;
         if room != self.room || self.ends.is_empty() || offset > next {
             *self = Self {
@@ -72,7 +74,7 @@ impl Transcript {
         self.ends.push(self.frames.len());
     }
 
-    fn index_of(&self, room: u32, offset: u64) -> Option<usize> {
+    fn index_of(&self, room: u64, offset: u64) -> Option<usize> {
         let at = usize::try_from(offset.checked_sub(self.first)?).ok()?;
         (room == self.room && at < self.ends.len()).then_some(at)
     }

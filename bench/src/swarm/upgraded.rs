@@ -48,6 +48,26 @@ impl Upgraded {
         Self::Opening(Box::new(Opening { key, head }))
     }
 
+    /// Whether the next byte received begins a message.
+    pub(super) fn is_between_messages(&self) -> bool {
+        matches!(self, Self::Open(decoder) if decoder.is_idle())
+    }
+
+    /// Reads up to the end of a message, and returns how many bytes of what was received that took. For protocols that may
+    /// know the next message without reading it; all others [`feed`](Self::feed).
+    pub(super) fn step(
+        &mut self,
+        input: &mut [u8],
+        out: &mut Vec<u8>,
+        on_message: &mut impl FnMut(Message<'_>, &mut Vec<u8>) -> Result<(), ProtocolError>,
+    ) -> Result<usize, ProtocolError> {
+        if let Self::Open(decoder) = self {
+            return step(decoder, input, out, on_message);
+        }
+        self.feed(input, out, on_message)?;
+        Ok(input.len())
+    }
+
     /// Reads what was received. Pings are answered here.
     pub(super) fn feed(
         &mut self,
@@ -94,17 +114,27 @@ fn messages(
     on_message: &mut impl FnMut(Message<'_>, &mut Vec<u8>) -> Result<(), ProtocolError>,
 ) -> Result<(), ProtocolError> {
     while !input.is_empty() {
-        let (taken, event) = decoder.next(input, &LIMITS)?;
-        match event {
-            Some(ws::Event::Text(text)) => on_message(Message::Text(text), out)?,
-            Some(ws::Event::Binary(bytes)) => on_message(Message::Binary(bytes), out)?,
-            Some(ws::Event::Ping(payload)) => write(out, Opcode::Pong, payload),
-            Some(ws::Event::Close(close)) => {
-                on_message(Message::Close(close.map(|close| close.code)), out)?;
-            }
-            Some(ws::Event::Pong(_)) | None => {}
-        }
+        let taken = step(decoder, input, out, on_message)?;
         input = &mut input[taken..];
     }
     Ok(())
+}
+
+fn step(
+    decoder: &mut Decoder,
+    input: &mut [u8],
+    out: &mut Vec<u8>,
+    on_message: &mut impl FnMut(Message<'_>, &mut Vec<u8>) -> Result<(), ProtocolError>,
+) -> Result<usize, ProtocolError> {
+    let (taken, event) = decoder.next(input, &LIMITS)?;
+    match event {
+        Some(ws::Event::Text(text)) => on_message(Message::Text(text), out)?,
+        Some(ws::Event::Binary(bytes)) => on_message(Message::Binary(bytes), out)?,
+        Some(ws::Event::Ping(payload)) => write(out, Opcode::Pong, payload),
+        Some(ws::Event::Close(close)) => {
+            on_message(Message::Close(close.map(|close| close.code)), out)?;
+        }
+        Some(ws::Event::Pong(_)) | None => {}
+    }
+    Ok(taken)
 }
