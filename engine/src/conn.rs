@@ -138,6 +138,8 @@ pub(crate) struct Membership {
     pub(crate) rights: PackedRights,
     /// It is told publications as differences from the ones before.
     pub(crate) is_delta: bool,
+    /// The backend says how long it goes on, not a token.
+    pub(crate) is_refreshed_by_backend: bool,
     /// The filter that publications have to pass, by its number in the room; 0 for none.
     pub(crate) filter: u8,
 }
@@ -176,6 +178,11 @@ pub(crate) enum MembershipState {
     Joining { join: u32 },
     /// The place in the lane.
     Member { place: u32 },
+}
+
+/// When something ends, in Unix seconds; 0 for never.
+pub(crate) fn unix_or_never(at: Option<u64>) -> u32 {
+    at.map_or(0, |at| u32::try_from(at).unwrap_or(u32::MAX))
 }
 
 /// Who a connection is.
@@ -244,7 +251,7 @@ impl Identity {
     }
 
     fn set_expiry(&mut self, at: Option<u64>) {
-        self.expires_at = at.map_or(0, |at| u32::try_from(at).unwrap_or(u32::MAX));
+        self.expires_at = unix_or_never(at);
     }
 
     /// JSON from its token.
@@ -364,6 +371,7 @@ impl Membership {
             expires_at: 0,
             rights: PackedRights::default(),
             is_delta: false,
+            is_refreshed_by_backend: false,
             filter: 0,
         }
     }
@@ -375,6 +383,7 @@ impl Membership {
             expires_at,
             rights: rights.into(),
             is_delta: join.encoding.is_delta,
+            is_refreshed_by_backend: false,
             filter,
         }
     }

@@ -1,5 +1,6 @@
 //! Asking the user's backend: the question leaves the shard, and what was going on resumes when the answer comes.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use fanfare_wire::centrifuge::codes::{DisconnectCode, ErrorCode};
@@ -12,6 +13,25 @@ use crate::session::{self, Voice};
 
 /// What goes on with a connection once the backend has answered.
 pub(crate) type Resume = Box<dyn FnOnce(&mut Core, u32) + Send>;
+
+/// What a client is told that does not get what it asks for.
+#[derive(Debug, Clone)]
+pub(crate) struct Refusal {
+    pub(crate) code: ErrorCode,
+    pub(crate) message: Cow<'static, str>,
+    /// To try again may help.
+    pub(crate) is_temporary: bool,
+}
+
+impl From<ErrorCode> for Refusal {
+    fn from(code: ErrorCode) -> Self {
+        Self {
+            code,
+            message: code.message().into(),
+            is_temporary: code.is_temporary(),
+        }
+    }
+}
 
 impl Core {
     /// What the backend is asked about; nothing without one.
@@ -95,21 +115,22 @@ impl Core {
     }
 
     /// Does what a refusal of the backend asks for: an error is the caller's to tell.
-    pub(crate) fn refused(&mut self, slot: u32, refused: Refused) -> Option<(ErrorCode, Box<str>)> {
+    pub(crate) fn refused(&mut self, slot: u32, refused: Refused) -> Option<Refusal> {
         match refused {
-            Refused::Unreachable => {
-                let code = ErrorCode::INTERNAL;
-                Some((code, code.message().into()))
-            }
-            Refused::Error { code, message, .. } => {
-                let code = ErrorCode::numbered(code);
-                let message = if message.is_empty() {
+            Refused::Unreachable => Some(ErrorCode::INTERNAL.into()),
+            Refused::Error {
+                code,
+                message,
+                is_temporary,
+            } => Some(Refusal {
+                code: ErrorCode::numbered(code),
+                message: if message.is_empty() {
                     "refused by the backend".into()
                 } else {
-                    message
-                };
-                Some((code, message))
-            }
+                    message.into_string().into()
+                },
+                is_temporary,
+            }),
             Refused::Disconnect { code, reason } => {
                 session::disconnect(self, slot, code, &reason);
                 self.finish(slot);
@@ -120,8 +141,8 @@ impl Core {
 
     /// Ends the connection because of a refusal that nobody can be told in another way.
     pub(crate) fn end_refused(&mut self, slot: u32, refused: Refused, code: DisconnectCode) {
-        if let Some((_, message)) = self.refused(slot, refused) {
-            session::disconnect(self, slot, code.number(), &message);
+        if let Some(refusal) = self.refused(slot, refused) {
+            session::disconnect(self, slot, code.number(), &refusal.message);
             self.finish(slot);
         }
     }

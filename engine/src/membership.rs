@@ -8,7 +8,7 @@ use fanfare_wire::centrifuge::codes::{ErrorCode, UnsubscribeCode};
 use crate::api::{Position, PresenceEntry};
 use crate::authority::{Denied, Rights, SubscriptionGrant};
 use crate::config::RoomOptions;
-use crate::conn::{Conn, Identity, Membership, MembershipState, NOWHERE};
+use crate::conn::{Conn, Identity, Membership, MembershipState, NOWHERE, unix_or_never};
 use crate::core::Core;
 use crate::deadlines::EXPIRY_GRACE_S;
 use crate::encoding::Encoding;
@@ -32,6 +32,8 @@ pub(crate) struct Subscribe<'a> {
     pub(crate) rejects_unrecovered: bool,
     /// What it is granted, and so need have neither a token nor the right to.
     pub(crate) granted: Option<&'a SubscriptionGrant>,
+    /// It is the backend that grants it.
+    pub(crate) is_by_backend: bool,
     /// The client can do with the differences between publications.
     pub(crate) wants_delta: bool,
     /// Only publications with such tags.
@@ -59,6 +61,15 @@ impl<'a> Subscribe<'a> {
         }
     }
 
+    /// The backend puts the client into a room, on its terms.
+    pub(crate) const fn by_backend(room: &'a str, granted: &'a SubscriptionGrant) -> Self {
+        Self {
+            granted: Some(granted),
+            is_by_backend: true,
+            ..Self::by_server(room)
+        }
+    }
+
     /// The server puts the client into a room.
     pub(crate) const fn by_server(room: &'a str) -> Self {
         Self {
@@ -68,6 +79,7 @@ impl<'a> Subscribe<'a> {
             recover: None,
             rejects_unrecovered: false,
             granted: Some(&NOTHING),
+            is_by_backend: false,
             wants_delta: false,
             filter: None,
         }
@@ -75,6 +87,12 @@ impl<'a> Subscribe<'a> {
 }
 
 impl Core {
+    /// The connection is a member of the room, or about to be.
+    pub(crate) fn is_in(&self, slot: u32, room: &str) -> bool {
+        let membership = |room| self.conns.get(slot)?.membership(room);
+        self.rooms.find(room).and_then(membership).is_some()
+    }
+
     /// Asks the room's home to make the connection a member. The answer comes as
     /// [`Joined`](crate::message::Joined).
     pub(crate) fn subscribe(
@@ -90,11 +108,7 @@ impl Core {
         let Some(identity) = &conn.identity else {
             return Err(ErrorCode::UNAUTHORIZED);
         };
-        if self
-            .rooms
-            .find(name)
-            .is_some_and(|room| conn.membership(room).is_some())
-        {
+        if self.is_in(slot, name) {
             return Err(ErrorCode::ALREADY_SUBSCRIBED);
         }
         // What a client of goim watches lies among its rooms, and takes none of their places.
@@ -106,9 +120,9 @@ impl Core {
             return Err(ErrorCode::TOO_MANY_REQUESTS);
         }
         let granted = self.granted(identity, name, &options, &subscribe)?;
-        let expires_at = granted
-            .expires_at
-            .map_or(0, |at| u32::try_from(at).unwrap_or(u32::MAX));
+        let expires_at = unix_or_never(granted.expires_at);
+        let is_refreshed_by_backend =
+            subscribe.is_by_backend && options.backend.sub_refresh && expires_at != 0;
         let (rights, channel_info) = (granted.rights, granted.info);
         let info = channel_info.clone();
         if subscribe.filter.is_some() && !options.tags_filter {
@@ -153,8 +167,10 @@ impl Core {
                 conn.more().channel_info.push((key, info));
             }
             conn.requests += 1;
-            conn.rooms
-                .push(Membership::joining(&join, filter, expires_at, rights));
+            conn.rooms.push(Membership {
+                is_refreshed_by_backend,
+                ..Membership::joining(&join, filter, expires_at, rights)
+            });
         }
         self.request(home, Request::Join(Box::new(join)));
         Ok(())
@@ -273,16 +289,9 @@ impl Core {
 
     /// Takes the connection out of a room it asked to leave.
     pub(crate) fn unsubscribe(&mut self, slot: u32, room: &str) -> bool {
-        let Some(key) = self.rooms.find(room) else {
+        let Some(key) = self.rooms.find(room).filter(|_| self.is_in(slot, room)) else {
             return false;
         };
-        if self
-            .conns
-            .get(slot)
-            .is_none_or(|conn| conn.membership(key).is_none())
-        {
-            return false;
-        }
         self.leave_room(slot, key);
         true
     }
@@ -351,19 +360,29 @@ impl Core {
         self.rooms.remove_unused(key);
     }
 
-    /// Takes the connection out of the rooms for which its token has expired.
+    /// Takes the connection out of the rooms for which its token has expired, and asks the backend about those that it
+    /// has let it into.
     pub(crate) fn expire_memberships(&mut self, slot: u32) {
-        let now = self.now.unix.saturating_sub(EXPIRY_GRACE_S);
+        let now = self.now.unix;
         let is_over = |membership: &&Membership| {
-            membership.expires_at != 0 && u64::from(membership.expires_at) <= now
+            let grace_s = if membership.is_refreshed_by_backend {
+                0
+            } else {
+                EXPIRY_GRACE_S
+            };
+            membership.expires_at != 0 && u64::from(membership.expires_at) + grace_s <= now
         };
-        while let Some(room) = self
+        while let Some((room, is_refreshed)) = self
             .conns
             .get(slot)
             .and_then(|conn| conn.rooms.iter().find(is_over))
-            .map(|m| m.room)
+            .map(|it| (it.room, it.is_refreshed_by_backend))
         {
-            self.unsubscribe_with(slot, room, UnsubscribeCode::EXPIRED);
+            if is_refreshed {
+                session::refresh_membership(self, slot, room);
+            } else {
+                self.unsubscribe_with(slot, room, UnsubscribeCode::EXPIRED);
+            }
         }
     }
 

@@ -251,7 +251,7 @@ proptest! {
             ("history", &|out| json::write_history(out, id, number, number, publications)),
             ("presence", &|out| json::write_presence(out, id, [info])),
             ("presence_stats", &|out| json::write_presence_stats(out, id, small, small)),
-            ("error", &|out| json::write_error(out, id, code, a)),
+            ("error", &|out| json::write_error(out, id, code, a, code.is_temporary())),
             ("refresh", &|out| json::write_refresh(out, id, &RefreshResult { client: a, version: b, expires: flags[0], ttl_s: small })),
             ("rpc", &|out| json::write_rpc(out, id, Data::Json(json.as_bytes()))),
             ("publish", &|out| json::write_publish(out, id)),

@@ -128,7 +128,7 @@ fn literal_bytes() {
         hex("14 08 02 32 10 18 01 32 01 37 3a 05 22 01 78 30 01 48 01 68 01")
     );
     assert_eq!(
-        written(|out| protobuf::write_error(out, 128, ErrorCode::INTERNAL, "")),
+        written(|out| protobuf::write_error(out, 128, ErrorCode::INTERNAL, "", true)),
         hex("09 08 80 01 12 04 08 64 18 01")
     );
     assert_eq!(
@@ -387,7 +387,7 @@ fn the_other_replies() {
             }),
             ..Default::default()
         },
-        |out| protobuf::write_error(out, 2, code, code.message()),
+        |out| protobuf::write_error(out, 2, code, code.message(), code.is_temporary()),
     );
     same(
         proto::Reply {

@@ -201,12 +201,12 @@ fn presence_and_history() {
 fn errors() {
     let code = ErrorCode::PERMISSION_DENIED;
     assert_eq!(
-        written(|out| json::write_error(out, 2, code, code.message())),
+        written(|out| json::write_error(out, 2, code, code.message(), code.is_temporary())),
         r#"{"id":2,"error":{"code":103,"message":"permission denied"}}"#
     );
     let code = ErrorCode::INTERNAL;
     assert_eq!(
-        written(|out| json::write_error(out, 2, code, code.message())),
+        written(|out| json::write_error(out, 2, code, code.message(), code.is_temporary())),
         r#"{"id":2,"error":{"code":100,"message":"internal server error","temporary":true}}"#
     );
 }

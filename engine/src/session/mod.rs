@@ -13,9 +13,11 @@ mod http;
 pub(crate) mod native;
 mod opening;
 pub(crate) mod poll;
+mod questions;
 mod routes;
 
-pub(crate) use centrifuge::{Greeting, Queued, refresh};
+pub(crate) use centrifuge::Greeting;
+pub(crate) use questions::{Queued, refresh, refresh_membership};
 
 use std::num::NonZeroU32;
 
@@ -24,11 +26,13 @@ use fanfare_wire::ws;
 
 use crate::api::{ApiError, Message};
 use crate::authority::{Denied, Grant};
+use crate::backend::Subscribed;
 use crate::conn::{Conn, Phase};
 use crate::core::Core;
 use crate::encoding::{Codec, Encoding, write_message};
+use crate::hooks::Refusal;
 use crate::membership::Subscribe;
-use crate::message::{Answer, Joined};
+use crate::message::{Answer, Joined, ReplyTo};
 use crate::room::Room;
 use crate::slab::Key;
 pub(crate) use http::SessionName;
@@ -154,6 +158,14 @@ pub(crate) fn receive(core: &mut Core, slot: u32, input: &mut [u8]) {
         // Told to go. Its session is over, and must not begin anew with what it still sends.
         return;
     }
+    // Over HTTP and in Centrifuge messages are kept as what they are.
+    if matches!(voice(core, slot), Voice::Goim(_) | Voice::Native(_)) {
+        match questions::queue(core, slot, input, 0) {
+            Ok(true) => return,
+            Ok(false) => {}
+            Err(ending) => return end(core, slot, ending),
+        }
+    }
     let mut session = core.take_session(slot);
     let messages_before = core.gauges.counters.messages_received.value();
     let result = step(core, slot, &mut session, input);
@@ -268,6 +280,12 @@ fn set_voice(core: &mut Core, slot: u32, voice: Voice) {
 
 /// Tells the client to go, with a code. The caller ends the connection.
 pub(crate) fn disconnect(core: &mut Core, slot: u32, code: u16, reason: &str) {
+    // Published SDKs fail on a reason without text.
+    let reason = if reason.is_empty() {
+        "disconnected by the server"
+    } else {
+        reason
+    };
     match voice(core, slot) {
         Voice::None => {}
         Voice::Centrifuge(_) => centrifuge::disconnect(core, slot, code, reason),
@@ -331,26 +349,51 @@ pub(crate) fn failed(core: &mut Core, slot: u32, request: u32, error: ApiError) 
 
 /// A request to join ends because the room was left before it was joined.
 pub(crate) fn gave_up(core: &mut Core, slot: u32, request: u32) {
+    if let Voice::Goim(_) = voice(core, slot) {
+        return goim::gave_up(core, slot, request);
+    }
     // Temporary: an SDK that has subscribed again meanwhile must not take it for the end of that.
     error_reply(core, slot, request, ErrorCode::INTERNAL);
 }
 
+/// Whether a client that waits for the backend's word on a room still wants to be in it.
+fn still_wants(core: &mut Core, slot: u32, request: u32) -> bool {
+    match voice(core, slot) {
+        Voice::Goim(_) => goim::still_wants(core, slot, request),
+        _ => true,
+    }
+}
+
 /// Answers a request with an error.
 fn error_reply(core: &mut Core, slot: u32, request: u32, code: ErrorCode) {
+    refuse(core, slot, request, &code.into());
+}
+
+fn refuse(core: &mut Core, slot: u32, request: u32, refusal: &Refusal) {
     core.gauges.counters.client_errors.inc();
-    if voice(core, slot) == Voice::Comet {
-        return comet::room_answered(core, slot, request, Err(code));
+    let voice = voice(core, slot);
+    if voice == Voice::Comet {
+        return comet::room_answered(core, slot, request, Err(refusal.code));
     }
     if request == 0 {
-        // The server asked, not the client.
+        // The server asked, not the client, or that wants no answer.
         return centrifuge::greeting_failed(core, slot);
     }
-    match voice(core, slot) {
-        Voice::Centrifuge(_) => centrifuge::error(core, slot, request, code),
-        Voice::Native(carrier) => native::error(core, slot, carrier, request, code),
-        Voice::Goim(_) => goim::error(core, slot, request),
+    match voice {
+        Voice::Centrifuge(_) => centrifuge::refuse(core, slot, request, refusal),
+        Voice::Native(carrier) => native::refuse(core, slot, carrier, request, refusal),
+        Voice::Goim(_) => goim::refuse(core, slot, request, refusal),
         _ => {}
     }
+}
+
+/// Where the answer to a request goes; 0 wants none.
+fn reply_to<T>(core: &Core, slot: u32, request: u32) -> ReplyTo<T> {
+    if request == 0 {
+        return ReplyTo::Nobody;
+    }
+    let conn = core.conn_ref(slot);
+    ReplyTo::Conn { conn, request }
 }
 
 /// The answer to a request that was under way between shards.
@@ -486,6 +529,11 @@ fn messages(
             Some(event) => control_event(core, slot, event)?,
             None => return Ok(()),
         }
+        if !matches!(voice(core, slot), Voice::Centrifuge(_))
+            && questions::queue(core, slot, &input[at..], 0)?
+        {
+            return Ok(());
+        }
     }
 }
 
@@ -534,6 +582,15 @@ fn control_event(core: &mut Core, slot: u32, event: ws::Event<'_>) -> Result<(),
 
 /// What a connection token grants.
 fn grant(core: &Core, token: &str) -> Result<Grant, Denied> {
+    let grant = granted(core, token);
+    if grant.is_err() {
+        core.gauges.counters.auth_failures.inc();
+    }
+    grant
+}
+
+/// The same, when it is not the last word.
+fn granted(core: &Core, token: &str) -> Result<Grant, Denied> {
     let grant = if token.is_empty() {
         if core.shared.config.allow_anonymous {
             Ok(Grant::default())
@@ -544,23 +601,36 @@ fn grant(core: &Core, token: &str) -> Result<Grant, Denied> {
         core.shared.authority.connect(token, core.now.unix)
     };
     let user_bytes_max = core.shared.config.limits.user_name_bytes_max as usize;
-    let grant = grant.and_then(|grant| {
+    grant.and_then(|grant| {
         if grant.user.len() > user_bytes_max {
             Err(Denied::Invalid)
         } else {
             Ok(grant)
         }
-    });
-    if grant.is_err() {
-        core.gauges.counters.auth_failures.inc();
-    }
-    grant
+    })
 }
 
-/// Makes a new connection a member of the rooms that its token names.
-fn subscribe_by_server(core: &mut Core, slot: u32, rooms: &[Box<str>]) {
-    for room in rooms {
-        if core.subscribe(slot, Subscribe::by_server(room)).is_err() {
+/// How a dialect ends that has no word for a token that is no good.
+fn denied(denied: Denied) -> Ending {
+    Ending::Disconnect(match denied {
+        Denied::Expired => DisconnectCode::EXPIRED,
+        Denied::Invalid | Denied::NotPermitted => DisconnectCode::INVALID_TOKEN,
+    })
+}
+
+/// Makes a new connection a member of the rooms that its token names, and of those that the backend does.
+fn subscribe_by_server(
+    core: &mut Core,
+    slot: u32,
+    rooms: &[Box<str>],
+    by_backend: &[(Box<str>, Subscribed)],
+) {
+    let by_token = rooms.iter().map(|room| Subscribe::by_server(room));
+    let by_backend = by_backend
+        .iter()
+        .map(|(room, on)| Subscribe::by_backend(room, &on.grant));
+    for subscribe in by_token.chain(by_backend) {
+        if core.subscribe(slot, subscribe).is_err() {
             core.gauges.counters.client_errors.inc();
         }
     }

@@ -5,14 +5,16 @@ use fanfare_wire::centrifuge::codes::{DisconnectCode, ErrorCode, UnsubscribeCode
 use fanfare_wire::native::{self, ClientFrame};
 use fanfare_wire::ws;
 
-use super::{Ending, Incoming, error_code};
+use super::{Ending, Incoming, error_code, error_reply, questions, reply_to};
 use crate::api::{Payload, Position};
-use crate::authority::Denied;
+use crate::authority::Grant;
+use crate::backend::{ConnectAsk, Subscribed};
 use crate::conn::{Conn, Phase};
 use crate::core::{Core, millis};
 use crate::encoding::Encoding;
+use crate::hooks::Refusal;
 use crate::membership::Subscribe;
-use crate::message::{Answer, Joined, Post, ReplyTo};
+use crate::message::{Answer, Joined, Post};
 use crate::rights::Right;
 use crate::room::Room;
 use crate::slab::Key;
@@ -96,6 +98,9 @@ fn frames(core: &mut Core, slot: u32, carrier: Carrier, input: &[u8]) -> Result<
                 core.gauges.counters.messages_received.inc();
                 handle(core, slot, carrier, frame)?;
                 at += consumed;
+                if questions::queue(core, slot, &input[at..], 0)? {
+                    return Ok(input.len());
+                }
             }
             Ok(None) => return Ok(at),
             Err(error) => return Err(error.code().into()),
@@ -119,7 +124,9 @@ fn handle(
         _ if !is_open => Err(DisconnectCode::BAD_REQUEST.into()),
         ClientFrame::Hello(_) => Err(DisconnectCode::BAD_REQUEST.into()),
         ClientFrame::Publish(message) => {
-            publish(core, slot, carrier, message);
+            if let Err(code) = publish(core, slot, message) {
+                error_reply(core, slot, message.request, code);
+            }
             Ok(())
         }
         ClientFrame::Subscribe(message) => {
@@ -137,8 +144,8 @@ fn handle(
                 recover,
                 ..Subscribe::by_client(message.room)
             };
-            if let Err(code) = core.subscribe(slot, wish) {
-                refuse(core, slot, carrier, message.request, code);
+            if let Err(code) = join(core, slot, &wish) {
+                error_reply(core, slot, message.request, code);
             }
             Ok(())
         }
@@ -160,7 +167,7 @@ fn handle(
                     native::write_unsubscribed(out, &reply)
                 });
             } else {
-                refuse(core, slot, carrier, message.request, ErrorCode::BAD_REQUEST);
+                error_reply(core, slot, message.request, ErrorCode::BAD_REQUEST);
             }
             Ok(())
         }
@@ -176,13 +183,34 @@ fn handle(
 }
 
 fn greet(core: &mut Core, slot: u32, carrier: Carrier, token: &str) -> Result<(), Ending> {
-    let grant = super::grant(core, token).map_err(|denied| match denied {
-        Denied::Expired => Ending::Disconnect(DisconnectCode::EXPIRED),
-        Denied::Invalid | Denied::NotPermitted => Ending::Disconnect(DisconnectCode::INVALID_TOKEN),
-    })?;
+    if token.is_empty() && core.asked().connect {
+        let ask = ConnectAsk::default();
+        let asked = questions::who(core, slot, ask, move |core, slot, known| {
+            match known {
+                Ok((grant, connected)) => {
+                    welcome(core, slot, carrier, grant, &connected.subscriptions);
+                }
+                Err(refused) => core.end_refused(slot, refused, DisconnectCode::SERVER_ERROR),
+            }
+            Ok(())
+        });
+        return asked.map_err(|_| DisconnectCode::SERVER_ERROR.into());
+    }
+    let grant = super::grant(core, token).map_err(super::denied)?;
+    welcome(core, slot, carrier, grant, &[]);
+    Ok(())
+}
+
+fn welcome(
+    core: &mut Core,
+    slot: u32,
+    carrier: Carrier,
+    grant: Grant,
+    by_backend: &[(Box<str>, Subscribed)],
+) {
     let rooms = grant.rooms.clone();
     let Some(client) = core.authenticated(slot, grant, carrier.encoding()) else {
-        return Ok(());
+        return;
     };
     let limits = &core.shared.config.limits;
     let (ping, pong, bytes_max) = (
@@ -201,65 +229,59 @@ fn greet(core: &mut Core, slot: u32, carrier: Carrier, token: &str) -> Result<()
     write(core, slot, carrier, |out| {
         native::write_welcome(out, &welcome)
     });
-    super::subscribe_by_server(core, slot, &rooms);
-    Ok(())
+    super::subscribe_by_server(core, slot, &rooms, by_backend);
 }
 
-fn publish(core: &mut Core, slot: u32, carrier: Carrier, message: native::Publish<'_>) {
-    let conn = core.conn_ref(slot);
-    // A service may publish everywhere, and whether there can be such a room is for its home to say.
-    let is_service = core.conns.get(slot).is_some_and(Conn::is_service);
-    let mut author = None;
-    if !is_service {
-        if let Err(code) = may_publish(core, slot, message.room) {
-            return refuse(core, slot, carrier, message.request, code);
-        }
-        author = core.publisher(slot, message.room);
+fn join(core: &mut Core, slot: u32, wish: &Subscribe<'_>) -> Result<(), ErrorCode> {
+    let (_, options) = core.check_room(wish.room)?;
+    if wish.token.is_empty() && options.backend.subscribe {
+        return questions::join(core, slot, wish, b"");
     }
-    let reply = if message.request == 0 {
-        ReplyTo::Nobody
-    } else {
-        ReplyTo::Conn {
-            conn,
-            request: message.request,
-        }
-    };
+    core.subscribe(slot, *wish)
+}
+
+fn publish(core: &mut Core, slot: u32, message: native::Publish<'_>) -> Result<(), ErrorCode> {
     let payload = Payload {
         bytes: Bytes::copy_from_slice(message.data),
         is_json: false,
     };
+    // A service may publish everywhere, and whether there can be such a room is for its home to say.
+    let is_service = core.conns.get(slot).is_some_and(Conn::is_service);
+    let mut publisher = None;
+    if !is_service {
+        let (room, options) = core.check_room(message.room)?;
+        if options.backend.publish {
+            return questions::publish(core, slot, message.request, room, payload);
+        }
+        if !core.may(slot, room, &options, Right::Publish) {
+            return Err(ErrorCode::PERMISSION_DENIED);
+        }
+        publisher = core.publisher(slot, room);
+    }
     let post = Post {
         payload,
-        publisher: author,
+        publisher,
         extras: None,
     };
+    let reply = reply_to(core, slot, message.request);
     core.publish(message.room, post, reply);
-}
-
-fn may_publish(core: &Core, slot: u32, room: &str) -> Result<(), ErrorCode> {
-    let (room, options) = core.check_room(room)?;
-    if core.may(slot, room, &options, Right::Publish) {
-        Ok(())
-    } else {
-        Err(ErrorCode::PERMISSION_DENIED)
-    }
-}
-
-fn refuse(core: &mut Core, slot: u32, carrier: Carrier, request: u32, code: ErrorCode) {
-    core.gauges.counters.client_errors.inc();
-    // 0 wants no answer.
-    if request != 0 {
-        error(core, slot, carrier, request, code);
-    }
+    Ok(())
 }
 
 // -- what the engine tells the client
 
-pub(super) fn error(core: &mut Core, slot: u32, carrier: Carrier, request: u32, code: ErrorCode) {
+/// Answers a request with a refusal.
+pub(super) fn refuse(
+    core: &mut Core,
+    slot: u32,
+    carrier: Carrier,
+    request: u32,
+    refusal: &Refusal,
+) {
     let reply = native::ErrorReply {
         request,
-        code: code.number(),
-        message: code.message(),
+        code: refusal.code.number(),
+        message: &refusal.message,
     };
     write(core, slot, carrier, |out| native::write_error(out, &reply));
 }
@@ -362,7 +384,7 @@ pub(super) fn answer(core: &mut Core, slot: u32, carrier: Carrier, request: u32,
             };
             write(core, slot, carrier, |out| native::write_ack(out, &ack));
         }
-        Answer::Published(Err(failed)) => refuse(core, slot, carrier, request, error_code(failed)),
+        Answer::Published(Err(failed)) => error_reply(core, slot, request, error_code(failed)),
         // The native protocol has no such requests.
         Answer::Presence(_) | Answer::PresenceStats(_) | Answer::History(_) => {}
     }

@@ -3,20 +3,20 @@
 use bytes::Bytes;
 use fanfare_wire::centrifuge::codes::{DisconnectCode, ErrorCode};
 use fanfare_wire::centrifuge::{
-    self as wire, Command, Epoch, History, Method, RefreshResult, SubRefreshResult,
+    self as wire, Command, Data, Epoch, History, Method, RefreshResult, SubRefreshResult,
 };
 
-use super::replies::{encoding, error, say};
-use super::{greeting, hooks};
+use super::replies::{encoding, say};
+use super::{codec, greeting};
 use crate::api::{HistoryQuery, Payload, Position};
 use crate::authority::Denied;
 use crate::conn::Phase;
 use crate::core::Core;
-use crate::encoding::Codec;
+use crate::encoding::{Codec, centrifuge_data};
 use crate::membership::Subscribe;
-use crate::message::{Extras, Post, ReplyTo, Request, listing_weight};
+use crate::message::{Post, ReplyTo, Request, listing_weight};
 use crate::rights::Right;
-use crate::session::{Ending, grant};
+use crate::session::{Ending, error_reply, grant, questions, reply_to};
 
 /// Publications a client gets with one history request; it asks on from the last one.
 const HISTORY_PUBLICATIONS_MAX: u32 = 300;
@@ -65,27 +65,26 @@ pub(super) fn handle(core: &mut Core, slot: u32, command: &Command<'_>) -> Resul
         Method::Publish(message) => publish(core, slot, id, &message.channel, &message.data),
         Method::Presence { channel } => {
             ask(core, slot, id, channel, Right::Presence, |room, reply| {
-                let reply = reply_to(reply);
+                let reply = as_reply(reply);
                 Request::Presence { room, reply }
             })
         }
         Method::PresenceStats { channel } => {
             ask(core, slot, id, channel, Right::Presence, |room, reply| {
-                let reply = reply_to(reply);
+                let reply = as_reply(reply);
                 Request::PresenceStats { room, reply }
             })
         }
         Method::History(query) => history(core, slot, id, query),
         Method::Refresh { token } => refresh(core, slot, id, token)?,
         Method::SubRefresh { channel, token } => sub_refresh(core, slot, id, channel, token)?,
-        Method::Rpc { method, data } => hooks::rpc(core, slot, id, method, data),
-        Method::Send { data } => return hooks::send(core, slot, data),
+        Method::Rpc { method, data } => call(core, slot, id, method, data),
+        Method::Send { data } => return questions::send(core, slot, data),
         Method::Unknown => Err(ErrorCode::METHOD_NOT_FOUND),
         Method::Connect(_) => return Err(DisconnectCode::BAD_REQUEST.into()),
     };
     if let Err(code) = result {
-        core.gauges.counters.client_errors.inc();
-        error(core, slot, id, code);
+        error_reply(core, slot, id, code);
     }
     Ok(())
 }
@@ -115,7 +114,7 @@ fn subscribe(
     };
     let (_, options) = core.check_room(&wish.channel)?;
     if wish.token.is_empty() && options.backend.subscribe {
-        return hooks::subscribe(core, slot, &subscribe, &wish.data);
+        return questions::join(core, slot, &subscribe, &wish.data);
     }
     core.subscribe(slot, subscribe)
 }
@@ -134,29 +133,29 @@ fn publish(
     };
     let (_, options) = core.check_room(channel)?;
     if options.backend.publish {
-        return hooks::publish(core, slot, id, channel, payload);
+        return questions::publish(core, slot, id, channel, payload);
     }
     check(core, slot, channel, Right::Publish)?;
-    publish_as(core, slot, id, channel, payload, None);
-    Ok(())
-}
-
-/// Publishes in the client's name.
-pub(super) fn publish_as(
-    core: &mut Core,
-    slot: u32,
-    id: u32,
-    channel: &str,
-    payload: Payload,
-    extras: Option<Box<Extras>>,
-) {
-    let conn = core.conn_ref(slot);
     let post = Post {
         payload,
         publisher: core.publisher(slot, channel),
-        extras,
+        extras: None,
     };
-    core.publish(channel, post, ReplyTo::Conn { conn, request: id });
+    core.publish(channel, post, reply_to(core, slot, id));
+    Ok(())
+}
+
+fn call(core: &mut Core, slot: u32, id: u32, method: &str, data: &[u8]) -> Result<(), ErrorCode> {
+    questions::call(core, slot, method, data, move |core, slot, answer| {
+        let data = match answer {
+            Ok(data) => data,
+            Err(refused) => return questions::refuse(core, slot, id, refused),
+        };
+        let codec = codec(core, slot);
+        let told = |data| centrifuge_data(codec, data, None);
+        let data = data.as_ref().map_or(Data::Json(b""), told);
+        say!(core, slot, write_rpc(id, data));
+    })
 }
 
 fn history(core: &mut Core, slot: u32, id: u32, query: &History<'_>) -> Result<(), ErrorCode> {
@@ -180,7 +179,7 @@ fn history(core: &mut Core, slot: u32, id: u32, query: &History<'_>) -> Result<(
             };
             Request::History {
                 query,
-                reply: reply_to((conn, request)),
+                reply: as_reply((conn, request)),
             }
         },
     )
@@ -211,7 +210,7 @@ fn ask(
     Ok(())
 }
 
-const fn reply_to<T>((conn, request): (crate::ids::ConnRef, u32)) -> ReplyTo<T> {
+const fn as_reply<T>((conn, request): (crate::ids::ConnRef, u32)) -> ReplyTo<T> {
     ReplyTo::Conn { conn, request }
 }
 

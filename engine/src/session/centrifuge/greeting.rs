@@ -10,21 +10,18 @@ use fanfare_wire::centrifuge::{
 
 use super::codec;
 use super::commands::{position, ttl};
-use super::replies::{encode, encoding, error, refused, subscription};
+use super::replies::{encode, encoding, subscription};
 use crate::api::Position;
 use crate::authority::{Denied, Grant};
-use crate::backend::{ConnectAsk, Connected, Question, Refused, Subscribed};
+use crate::backend::{ConnectAsk, Connected, Subscribed};
 use crate::core::Core;
 use crate::encoding::{Carrier, Codec, centrifuge_publication, data_in};
 use crate::membership::Subscribe;
 use crate::message::Joined;
-use crate::session::{Ending, SessionName, end, grant};
+use crate::session::{Ending, SessionName, error_reply, grant, questions};
 
 /// Expired tokens that a connection may try: each costs the check of a signature.
 const EXPIRED_TOKENS_MAX: u16 = 3;
-
-/// Bytes of messages that a client may send while the backend is asked who it is.
-const QUEUED_BYTES_MAX: usize = 64 * 1024;
 
 /// A greeting that waits for the rooms that the server puts the client into: the answer names their positions, and holds
 /// what a returning client missed.
@@ -44,42 +41,6 @@ impl std::fmt::Debug for Greeting {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Greeting({} missing)", self.missing)
     }
-}
-
-/// What a client has sent while the backend is asked who it is: messages, and how many commands of each are done with.
-#[derive(Debug, Default)]
-pub(crate) struct Queued {
-    messages: Vec<(Box<[u8]>, usize)>,
-    bytes: usize,
-}
-
-/// Keeps a message of a client that the backend is being asked about. Returns whether that is so.
-pub(super) fn queue(
-    core: &mut Core,
-    slot: u32,
-    message: &[u8],
-    commands_done: usize,
-) -> Result<bool, Ending> {
-    let queued = core
-        .conns
-        .get_mut(slot)
-        .and_then(|conn| conn.more.as_mut())
-        .and_then(|more| more.queued.as_mut());
-    let Some(queued) = queued else {
-        return Ok(false);
-    };
-    queued.bytes += message.len();
-    if queued.bytes > QUEUED_BYTES_MAX {
-        return Err(DisconnectCode::TOO_MANY_REQUESTS.into());
-    }
-    queued.messages.push((message.into(), commands_done));
-    Ok(true)
-}
-
-/// The backend is asked who the client is.
-pub(super) fn is_asking(core: &Core, slot: u32) -> bool {
-    let more = core.conns.get(slot).and_then(|conn| conn.more.as_ref());
-    more.is_some_and(|more| more.queued.is_some())
 }
 
 /// How a client comes back that has been here before: its rooms, and where it left off in them.
@@ -117,7 +78,7 @@ pub(super) fn greet(
             if conn.requests > EXPIRED_TOKENS_MAX {
                 return Err(DisconnectCode::TOO_MANY_ERRORS.into());
             }
-            error(core, slot, id, ErrorCode::TOKEN_EXPIRED);
+            error_reply(core, slot, id, ErrorCode::TOKEN_EXPIRED);
             return Ok(());
         }
         Err(Denied::Invalid | Denied::NotPermitted) => {
@@ -165,55 +126,19 @@ fn ask_who(core: &mut Core, slot: u32, id: u32, connect: &Connect<'_>, left_off:
     if !headers.is_empty() {
         conn.more().emulated_headers = headers;
     }
-    conn.more().nonce = Some(fastrand::u64(..));
-    conn.more().queued = Some(Queued::default());
-    let asked = core.ask(
-        slot,
-        |caller, answerer| Question::Connect(caller, ask, answerer),
-        move |core, slot, answer| backend_knows(core, slot, id, answer, &left_off),
-    );
-    if let Err(code) = asked {
-        error(core, slot, id, code);
-    }
-}
-
-fn backend_knows(
-    core: &mut Core,
-    slot: u32,
-    id: u32,
-    answer: Result<Connected, Refused>,
-    left_off: &LeftOff,
-) {
-    let queued = core
-        .conns
-        .get_mut(slot)
-        .and_then(|conn| conn.more.as_mut()?.queued.take());
-    match answer {
-        Ok(mut connected) => {
-            let grant = match connected.grant.take() {
-                Some(grant) => Ok(grant),
-                None => grant(core, ""),
-            };
-            let Ok(grant) = grant else {
-                return end(core, slot, DisconnectCode::INVALID_TOKEN.into());
-            };
-            if let Some(conn) = core.conns.get_mut(slot) {
-                let more = conn.more();
-                more.meta = connected.meta.take();
-                more.is_refreshed_by_backend = grant.expires_at.is_some();
+    let asked = questions::who(core, slot, ask, move |core, slot, known| {
+        match known {
+            Ok((grant, connected)) => welcome(core, slot, id, grant, connected, &left_off),
+            // Who only listens hears no errors.
+            Err(refused) if encoding(core, slot).codec == Codec::Unidirectional => {
+                core.end_refused(slot, refused, DisconnectCode::SERVER_ERROR);
             }
-            welcome(core, slot, id, grant, connected, left_off);
+            Err(refused) => questions::refuse(core, slot, id, refused),
         }
-        // Who only listens hears no errors.
-        Err(answer) if encoding(core, slot).codec == Codec::Unidirectional => {
-            return core.end_refused(slot, answer, DisconnectCode::SERVER_ERROR);
-        }
-        Err(answer) => refused(core, slot, id, answer),
-    }
-    for (message, commands_done) in queued.into_iter().flat_map(|queued| queued.messages) {
-        if let Err(ending) = super::take_from(core, slot, &message, commands_done) {
-            return end(core, slot, ending);
-        }
+        Ok(())
+    });
+    if let Err(code) = asked {
+        error_reply(core, slot, id, code);
     }
 }
 
@@ -231,21 +156,29 @@ fn welcome(
     let mut room_data = grant.room_data.clone();
     let rooms = rooms
         .into_iter()
-        .map(|room| (room, Subscribed::default()))
-        .chain(connected.subscriptions);
+        .map(|room| (false, room, Subscribed::default()))
+        .chain(
+            connected
+                .subscriptions
+                .into_iter()
+                .map(|(room, on)| (true, room, on)),
+        );
     if core.authenticated(slot, grant, encoding).is_none() {
         return;
     }
     let mut missing = 0;
-    for (room, Subscribed { grant, data }) in rooms {
+    for (is_by_backend, room, Subscribed { grant, data }) in rooms {
         let recover = left_off.iter().find(|(of, _)| *of == room);
         if let Some(data) = data {
             room_data.push((room.clone(), data));
         }
         let subscribe = Subscribe {
             recover: recover.map(|(_, at)| *at),
-            granted: Some(&grant),
-            ..Subscribe::by_server(&room)
+            ..if is_by_backend {
+                Subscribe::by_backend(&room, &grant)
+            } else {
+                Subscribe::by_server(&room)
+            }
         };
         match core.subscribe(slot, subscribe) {
             Ok(()) => missing += 1,

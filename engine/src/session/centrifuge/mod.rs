@@ -3,13 +3,11 @@
 
 mod commands;
 mod greeting;
-mod hooks;
 mod replies;
 
+pub(crate) use greeting::Greeting;
 pub(super) use greeting::greeting_failed;
-pub(crate) use greeting::{Greeting, Queued};
-pub(crate) use hooks::refresh;
-pub(super) use replies::{answer, disconnect, error, joined, ping, unsubscribed};
+pub(super) use replies::{answer, disconnect, joined, ping, refuse, unsubscribed};
 
 use fanfare_wire::centrifuge::codes::DisconnectCode;
 use fanfare_wire::centrifuge::{
@@ -17,6 +15,7 @@ use fanfare_wire::centrifuge::{
 };
 use fanfare_wire::ws;
 
+use super::questions::{is_asking, queue};
 use super::{Ending, Incoming};
 use crate::conn::Conn;
 use crate::core::Core;
@@ -42,14 +41,19 @@ pub(super) fn receive(
 
 /// Takes the commands of one message, in the connection's codec.
 pub(super) fn take(core: &mut Core, slot: u32, message: &[u8]) -> Result<(), Ending> {
-    if greeting::queue(core, slot, message, 0)? {
+    if queue(core, slot, message, 0)? {
         return Ok(());
     }
     take_from(core, slot, message, 0)
 }
 
 /// The same, from the command with this number on.
-fn take_from(core: &mut Core, slot: u32, message: &[u8], first: usize) -> Result<(), Ending> {
+pub(super) fn take_from(
+    core: &mut Core,
+    slot: u32,
+    message: &[u8],
+    first: usize,
+) -> Result<(), Ending> {
     let done = match (codec(core, slot), str::from_utf8(message)) {
         (Codec::CentrifugeProtobuf, _) => {
             handle_all(core, slot, protobuf::commands(message), first)?
@@ -59,7 +63,7 @@ fn take_from(core: &mut Core, slot: u32, message: &[u8], first: usize) -> Result
         (_, Err(_)) => return Err(DisconnectCode::BAD_REQUEST.into()),
     };
     if let Some(done) = done {
-        greeting::queue(core, slot, message, done)?;
+        queue(core, slot, message, done)?;
     }
     Ok(())
 }
@@ -91,7 +95,7 @@ fn handle_all<'a>(
         core.gauges.counters.messages_received.inc();
         commands::handle(core, slot, &command)?;
         let is_connect = matches!(command.method, Method::Connect(_));
-        if is_connect && greeting::is_asking(core, slot) {
+        if is_connect && is_asking(core, slot) {
             return Ok(Some(number + 1));
         }
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use fanfare_wire::centrifuge::codes::{DisconnectCode, ErrorCode, UnsubscribeCode};
+use fanfare_wire::centrifuge::codes::{DisconnectCode, UnsubscribeCode};
 use fanfare_wire::centrifuge::{
     Data, SubscribePush, SubscribeResult, json, protobuf, unidirectional,
 };
@@ -12,12 +12,12 @@ use fanfare_wire::{http, ws};
 use super::codec;
 use super::commands::ttl;
 use super::greeting;
-use crate::backend::Refused;
 use crate::core::Core;
 use crate::encoding::{Carrier, Codec, Encoding, centrifuge_publication, client_info, whole};
+use crate::hooks::Refusal;
 use crate::message::{Answer, Joined};
 use crate::room::Room;
-use crate::session::{Voice, error_code};
+use crate::session::{Voice, error_code, error_reply};
 use crate::slab::Key;
 
 /// Calls the writer of this name of a codec.
@@ -68,16 +68,13 @@ pub(super) fn encoding(core: &Core, slot: u32) -> Encoding {
     }
 }
 
-pub(in crate::session) fn error(core: &mut Core, slot: u32, id: u32, code: ErrorCode) {
-    say!(core, slot, write_error(id, code, code.message()));
-}
-
-/// Tells what the backend refuses, in the way it wants.
-pub(super) fn refused(core: &mut Core, slot: u32, id: u32, refused: Refused) {
-    if let Some((code, message)) = core.refused(slot, refused) {
-        core.gauges.counters.client_errors.inc();
-        say!(core, slot, write_error(id, code, &message));
-    }
+/// Answers a command with a refusal.
+pub(in crate::session) fn refuse(core: &mut Core, slot: u32, id: u32, refusal: &Refusal) {
+    say!(
+        core,
+        slot,
+        write_error(id, refusal.code, &refusal.message, refusal.is_temporary)
+    );
 }
 
 pub(in crate::session) fn ping(core: &mut Core, slot: u32) {
@@ -198,10 +195,12 @@ pub(super) fn subscription(
     } else {
         (0, 0)
     };
+    // Of what the backend refreshes the client need not know.
     let expires_at = core
         .conns
         .get(slot)
         .and_then(|conn| conn.membership(joined.local))
+        .filter(|it| !it.is_refreshed_by_backend)
         .map_or(0, |it| it.expires_at);
     let (expires, ttl_s) = ttl(core, (expires_at != 0).then_some(u64::from(expires_at)));
     SubscribeResult {
@@ -253,8 +252,7 @@ pub(in crate::session) fn answer(core: &mut Core, slot: u32, id: u32, answer: An
         | Answer::PresenceStats(Err(failed))
         | Answer::History(Err(failed)) => failed,
     };
-    core.gauges.counters.client_errors.inc();
-    error(core, slot, id, error_code(failed));
+    error_reply(core, slot, id, error_code(failed));
 }
 
 /// Tells the client to go.

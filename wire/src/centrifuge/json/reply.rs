@@ -10,11 +10,11 @@ use crate::centrifuge::{
 };
 
 /// Appends that command `id` failed. `message` is for people; [`ErrorCode::message`] has the usual one.
-pub fn write_error(out: &mut Vec<u8>, id: u32, code: ErrorCode, message: &str) {
+pub fn write_error(out: &mut Vec<u8>, id: u32, code: ErrorCode, message: &str, is_temporary: bool) {
     reply(out, id, "error", |error| {
         error.number("code", code.number().into());
         error.text("message", message);
-        error.flag("temporary", code.is_temporary());
+        error.flag("temporary", is_temporary);
     });
 }
 

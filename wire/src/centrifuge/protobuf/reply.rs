@@ -8,11 +8,11 @@ use crate::centrifuge::{
 };
 
 /// Appends that command `id` failed. `message` is for people; [`ErrorCode::message`] has the usual one.
-pub fn write_error(out: &mut Vec<u8>, id: u32, code: ErrorCode, message: &str) {
+pub fn write_error(out: &mut Vec<u8>, id: u32, code: ErrorCode, message: &str, is_temporary: bool) {
     reply(out, id, 2, |error| {
         error.number(1, code.number().into());
         error.text(2, message);
-        error.flag(3, code.is_temporary());
+        error.flag(3, is_temporary);
     });
 }
 
