@@ -1,17 +1,15 @@
-//! goim, every way in: nothing panics, what is borrowed lies inside of the input, what is read is written to the same bytes,
-//! and joining batches keeps every frame or changes nothing.
+//! goim, every way in: nothing panics, what is borrowed lies inside of the input, and what is read is written to the same
+//! bytes.
 
 #![no_main]
 
-use fanfare_wire::goim::{self, BATCH_BYTES_MAX, BODY_BYTES_MAX, HEADER_BYTES, Operation};
-use fanfare_wire::ws::{Opcode, write_frame};
+use fanfare_wire::goim::{self, BODY_BYTES_MAX, HEADER_BYTES, Operation};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|input: &[u8]| {
     frames(input);
     auth(input);
     json(input);
-    batches(input);
 });
 
 fn frames(mut input: &[u8]) {
@@ -61,32 +59,4 @@ fn json(input: &[u8]) {
         (frame.version, frame.operation, frame.seq),
         (1, Operation::SEND_REPLY, 7)
     );
-}
-
-/// The input as two messages, and as what is in two batches.
-fn batches(input: &[u8]) {
-    let (first, second) = input.split_at(input.len() / 2);
-    let mut log = first.to_vec();
-    if !goim::extend_batch(&mut log, 0, second) {
-        assert_eq!(log, first);
-    }
-
-    let written = |parts: &[&[u8]]| {
-        let mut payload = Vec::new();
-        goim::write_batch(&mut payload, 1, |out| {
-            for part in parts {
-                goim::write_push(out, 1, Operation(1000), part);
-            }
-        });
-        let mut out = Vec::new();
-        write_frame(&mut out, Opcode::Binary, &payload);
-        (out, payload.len())
-    };
-    let (both, payload_bytes) = written(&[first, second]);
-    let mut log = written(&[first]).0;
-    let is_joined = goim::extend_batch(&mut log, 0, &written(&[second]).0);
-    assert_eq!(is_joined, payload_bytes <= BATCH_BYTES_MAX);
-    if is_joined {
-        assert_eq!(log, both);
-    }
 }

@@ -212,10 +212,6 @@ fn batch_of_two_on_websocket() {
         bytes
     );
 
-    let mut merged = websocket_batch(&[br#"{"test":1}"#]);
-    let next = websocket_batch(&[br#"{"test":2}"#]);
-    assert!(goim::extend_batch(&mut merged, 0, &next));
-    assert_eq!(merged, bytes);
     assert_eq!(read(&bytes[2..]).body, hex(&format!("{PUSH}{PUSH_2}")));
 }
 

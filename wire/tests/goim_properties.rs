@@ -1,13 +1,13 @@
 //! What holds for every goim frame and batch: the cuts of a stream do not matter, no bytes make a reader panic or reach
-//! outside of them, and batches that were joined are the batch that was written at once.
+//! outside of them, and batches hold what was put into them.
 
 #![allow(clippy::unwrap_used)]
 
 use fanfare_wire::goim::{
-    self, BATCH_BYTES_MAX, BODY_BYTES_MAX, Error, Frame, HEADER_BYTES, Operation, PUSH_VERSION,
-    decode, decode_message, extend_batch,
+    self, BODY_BYTES_MAX, Error, Frame, HEADER_BYTES, Operation, PUSH_VERSION,
+    decode, decode_message,
 };
-use fanfare_wire::ws::{Decoder, Event, Limits, Opcode, Role, write_frame, write_frame_with};
+use fanfare_wire::ws::{Decoder, Event, Limits, Opcode, Role, write_frame_with};
 use proptest::prelude::*;
 
 #[derive(Debug, Clone)]
@@ -177,8 +177,6 @@ fn read_hostile(bytes: &[u8]) -> Result<(), TestCaseError> {
         prop_assert!(operations.count() <= goim::OPERATIONS_MAX);
     }
     let _ = goim::parse_auth_v1(bytes);
-    let mut log = bytes.to_vec();
-    prop_assert!(!extend_batch(&mut log, 1, bytes) || log.len() > bytes.len());
     Ok(())
 }
 
@@ -269,118 +267,9 @@ proptest! {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(512))]
 
-    /// Publication after publication joins the last batch while that takes it, behind whatever the log holds already.
     #[test]
-    fn joined_batches_are_the_batch_written_at_once(bodies in prop::collection::vec(body(), 1..12)) {
-        let before = b"what was sent already";
-        let mut log = before.to_vec();
-        let mut messages: Vec<Vec<Vec<u8>>> = Vec::new();
-        let mut frame_start = log.len();
-        for body in &bodies {
-            let next = batch(PUSH_VERSION, std::slice::from_ref(body));
-            let unjoined = log.clone();
-            if messages.is_empty() || !extend_batch(&mut log, frame_start, &next) {
-                prop_assert_eq!(&log, &unjoined, "nothing has changed");
-                frame_start = log.len();
-                log.extend_from_slice(&next);
-                messages.push(Vec::new());
-            }
-            messages.last_mut().unwrap().push(body.clone());
-            prop_assert_eq!(&log[frame_start..], &batch(PUSH_VERSION, messages.last().unwrap()));
-            let walked = walk_as_the_javascript_client(&payload(&log[frame_start..]));
-            prop_assert_eq!(&walked, messages.last().unwrap());
-        }
-        let at_once: Vec<u8> = messages.iter().flat_map(|bodies| batch(PUSH_VERSION, bodies)).collect();
-        prop_assert_eq!(&log[..before.len()], before);
-        prop_assert_eq!(&log[before.len()..], at_once);
-
-        // It was given up only where it had to be.
-        for pair in messages.windows(2) {
-            let bytes: usize = pair[0].iter().chain(&pair[1][..1]).map(|body| HEADER_BYTES + body.len()).sum();
-            prop_assert!(HEADER_BYTES + bytes > BATCH_BYTES_MAX);
-        }
+    fn batches_are_read_as_the_javascript_client_does(bodies in prop::collection::vec(body(), 1..12)) {
+        let walked = walk_as_the_javascript_client(&payload(&batch(PUSH_VERSION, &bodies)));
+        prop_assert_eq!(walked, bodies);
     }
-
-    #[test]
-    fn two_batches_of_many_join(first in prop::collection::vec(body(), 0..5), second in prop::collection::vec(body(), 0..5)) {
-        let mut log = batch(PUSH_VERSION, &first);
-        let both: Vec<_> = first.iter().chain(&second).cloned().collect();
-        let at_once = batch(PUSH_VERSION, &both);
-        let is_too_long = payload(&at_once).len() > BATCH_BYTES_MAX;
-        let is_joined = extend_batch(&mut log, 0, &batch(PUSH_VERSION, &second));
-        prop_assert_eq!(is_joined, !is_too_long);
-        if is_joined {
-            prop_assert_eq!(log, at_once);
-        }
-    }
-}
-
-/// Every length of the joined payload around the places where its WebSocket header grows.
-#[test]
-fn the_websocket_header_grows_where_it_must() {
-    let overhead = 3 * HEADER_BYTES;
-    for payload_bytes in (48..140).chain(65_500..65_560) {
-        let left = (payload_bytes - overhead) / 3;
-        let bodies = [vec![1; left], vec![2; payload_bytes - overhead - left]];
-        let mut log = batch(PUSH_VERSION, &bodies[..1]);
-        let is_joined = extend_batch(&mut log, 0, &batch(PUSH_VERSION, &bodies[1..]));
-        assert_eq!(
-            is_joined,
-            payload_bytes <= BATCH_BYTES_MAX,
-            "{payload_bytes}"
-        );
-        if is_joined {
-            assert_eq!(log, batch(PUSH_VERSION, &bodies), "{payload_bytes}");
-        }
-    }
-}
-
-#[test]
-fn what_is_no_batch_is_not_joined() {
-    let good = batch(PUSH_VERSION, &[b"goal".to_vec()]);
-    let single = |operation, seq| {
-        let mut out = Vec::new();
-        write_frame_with(&mut out, Opcode::Binary, |out| {
-            goim::write_frame(out, PUSH_VERSION, operation, seq, b"goal");
-        });
-        out
-    };
-    let mut text = Vec::new();
-    write_frame(&mut text, Opcode::Text, &payload(&good));
-    let mut masked = good.clone();
-    masked[1] |= 0x80;
-    let mut fragment = good.clone();
-    fragment[0] &= 0x7F;
-    let long_form = [&[0x82, 126, 0, good[1]][..], &good[2..]].concat();
-    let mut other_length = good.clone();
-    other_length[5] += 1;
-    let strangers = [
-        Vec::new(),
-        vec![0x82],
-        vec![0x82, 0],
-        single(Operation::AUTH_REPLY, 0),
-        single(Operation::RAW, 1),
-        batch(PUSH_VERSION + 1, &[b"goal".to_vec()]),
-        text,
-        masked,
-        fragment,
-        long_form,
-        other_length,
-        good[..good.len() - 1].to_vec(),
-        [&good[..], b"x"].concat(),
-        [&good[..], &good[..]].concat(),
-    ];
-    for stranger in strangers {
-        for (first, next) in [(&stranger, &good), (&good, &stranger)] {
-            let mut log = first.clone();
-            assert!(!extend_batch(&mut log, 0, next), "{first:02x?} {next:02x?}");
-            assert_eq!(&log, first, "nothing has changed");
-        }
-    }
-    let mut log = good.clone();
-    for frame_start in [1, good.len(), good.len() + 1, usize::MAX] {
-        assert!(!extend_batch(&mut log, frame_start, &good));
-        assert_eq!(log, good);
-    }
-    assert!(extend_batch(&mut log, 0, &good));
 }

@@ -5,6 +5,7 @@
 mod authority;
 mod contents;
 mod deflate;
+mod desk;
 mod goim;
 mod goim_service;
 mod http;
@@ -23,6 +24,7 @@ pub use deflate::{
     BINARY, COMPRESSED, Deflating, LAST, OFFER, ServerFrame, TEXT, bomb, client_frame, deflated,
     flushed, fragments, inflated,
 };
+pub use desk::{Desk, known_as, refused, say, start_with_desk};
 pub use goim::{Form, Goim, GoimFrame, Told, Wire, bytes_of, frame, hex, masked};
 pub use goim_service::{
     goim_config, members, message, push_all, push_keys, push_room, push_users, put_into,

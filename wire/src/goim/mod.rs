@@ -37,7 +37,7 @@ pub use auth::{
     ACCEPTS_MAX, Auth, AuthError, AuthV1, Generation, KEY_BYTES_MAX, ROOM_BYTES_MAX, ROOMS_MAX,
     generation, parse_auth, parse_auth_v1,
 };
-pub use batch::{BATCH_BYTES_MAX, extend_batch, write_batch};
+pub use batch::write_batch;
 pub use decode::{
     BODY_BYTES_MAX, Error, Frame, HEADER_BYTES, V1_BODY_BYTES_MAX, decode, decode_message,
 };
