@@ -37,10 +37,18 @@ pub(crate) struct Conn {
     /// Requests between shards that it waits for.
     pub(crate) requests: u16,
     pub(crate) awaits_pong: bool,
-    /// What few connections have.
-    pub(crate) more: Option<Box<More>>,
+    /// What not every connection has.
+    extra: Option<Box<Extra>>,
     /// When the message that is partial made its last progress, in seconds since the engine started.
     pub(crate) partial_since_s: Option<NonZeroU32>,
+}
+
+/// What not every connection has.
+#[derive(Debug, Default)]
+struct Extra {
+    /// What connections of goim have, of which there may be a million as well.
+    goim: Option<Subscriber>,
+    more: Option<Box<More>>,
 }
 
 /// What few connections have.
@@ -48,8 +56,6 @@ pub(crate) struct Conn {
 pub(crate) struct More {
     /// It has not been told that it is let in.
     pub(crate) greeting: Option<Greeting>,
-    /// What connections of goim have.
-    pub(crate) goim: Option<Subscriber>,
     /// Headers of the opening request, and of the connect command, that the backend wants to see.
     pub(crate) headers: Arc<[(Box<str>, Box<str>)]>,
     pub(crate) emulated_headers: Arc<[(Box<str>, Box<str>)]>,
@@ -196,13 +202,13 @@ pub(crate) struct Identity {
     /// Unix seconds; 0: never.
     pub(crate) expires_at: u32,
     pub(crate) encoding: Encoding,
-    pub(crate) is_service: bool,
 }
 
 #[derive(Debug)]
 struct Extras {
     info: Option<Box<str>>,
     capabilities: Box<[Capability]>,
+    is_service: bool,
 }
 
 impl Identity {
@@ -214,16 +220,17 @@ impl Identity {
             extras: None,
             expires_at: 0,
             encoding,
-            is_service: grant.is_service,
         };
-        identity.set_extras(grant.info, grant.capabilities);
+        identity.set_extras(grant.info, grant.capabilities, grant.is_service);
         identity.set_expiry(grant.expires_at);
         identity
     }
 
     /// Takes over what a newer token of the same user grants.
     pub(crate) fn refresh(&mut self, grant: Grant) {
-        self.set_extras(grant.info, grant.capabilities);
+        // Whether it is bound to its user has been decided.
+        let is_service = self.is_service();
+        self.set_extras(grant.info, grant.capabilities, is_service);
         self.set_expiry(grant.expires_at);
     }
 
@@ -235,19 +242,36 @@ impl Identity {
         capabilities: Option<Vec<Capability>>,
     ) {
         if info.is_some() || capabilities.is_some() {
+            let is_service = self.is_service();
             let (old_info, old) = match self.extras.take() {
                 Some(extras) => (extras.info, extras.capabilities.into_vec()),
                 None => (None, Vec::new()),
             };
-            self.set_extras(info.or(old_info), capabilities.unwrap_or(old));
+            self.set_extras(info.or(old_info), capabilities.unwrap_or(old), is_service);
         }
         self.set_expiry(expires_at);
     }
 
-    fn set_extras(&mut self, info: Option<Box<str>>, capabilities: Vec<Capability>) {
+    fn set_extras(
+        &mut self,
+        info: Option<Box<str>>,
+        capabilities: Vec<Capability>,
+        is_service: bool,
+    ) {
         let capabilities = capabilities.into_boxed_slice();
-        let has_any = info.is_some() || !capabilities.is_empty();
-        self.extras = has_any.then(|| Box::new(Extras { info, capabilities }));
+        let has_any = info.is_some() || !capabilities.is_empty() || is_service;
+        self.extras = has_any.then(|| {
+            Box::new(Extras {
+                info,
+                capabilities,
+                is_service,
+            })
+        });
+    }
+
+    /// It may do everything.
+    pub(crate) fn is_service(&self) -> bool {
+        self.extras.as_ref().is_some_and(|extras| extras.is_service)
     }
 
     fn set_expiry(&mut self, at: Option<u64>) {
@@ -310,14 +334,45 @@ impl Conn {
             unsent: None,
             requests: 0,
             awaits_pong: false,
-            more: None,
+            extra: None,
             partial_since_s: None,
         }
     }
 
     /// What few connections have.
     pub(crate) fn more(&mut self) -> &mut More {
-        self.more.get_or_insert_default()
+        let extra = self.extra.get_or_insert_default();
+        extra.more.get_or_insert_default()
+    }
+
+    /// The same, if it has any of it.
+    pub(crate) fn some_more(&self) -> Option<&More> {
+        self.extra.as_ref()?.more.as_deref()
+    }
+
+    pub(crate) fn some_more_mut(&mut self) -> Option<&mut More> {
+        self.extra.as_mut()?.more.as_deref_mut()
+    }
+
+    /// It is one of goim.
+    pub(crate) fn set_goim(&mut self, subscriber: Subscriber) {
+        self.extra.get_or_insert_default().goim = Some(subscriber);
+    }
+
+    pub(crate) fn is_of_goim(&self) -> bool {
+        self.extra
+            .as_ref()
+            .is_some_and(|extra| extra.goim.is_some())
+    }
+
+    pub(crate) fn goim(&mut self) -> Option<&mut Subscriber> {
+        self.extra.as_mut()?.goim.as_mut()
+    }
+
+    /// The backend says how long it may stay, and not a token.
+    pub(crate) fn is_refreshed_by_backend(&self) -> bool {
+        self.some_more()
+            .is_some_and(|more| more.is_refreshed_by_backend)
     }
 
     pub(crate) fn encoding(&self) -> Option<Encoding> {
@@ -336,7 +391,7 @@ impl Conn {
     pub(crate) fn is_service(&self) -> bool {
         self.identity
             .as_ref()
-            .is_some_and(|identity| identity.is_service)
+            .is_some_and(|identity| identity.is_service())
     }
 
     pub(crate) fn membership(&self, room: Key<Room>) -> Option<&Membership> {
@@ -516,6 +571,6 @@ impl Conns {
 }
 
 const _: () = assert!(
-    size_of::<Entry>() <= 128,
+    size_of::<Entry>() <= 128 && size_of::<Identity>() <= 40 && size_of::<Extra>() <= 40,
     "bytes per connection are the product: docs/architecture.md"
 );

@@ -335,7 +335,7 @@ impl Core {
     ) -> Option<ClientId> {
         let ping_in = self.first_ping_in();
         let conn = self.conns.get_mut(slot)?;
-        let told = conn.more.as_mut().and_then(|more| more.nonce.take());
+        let told = conn.some_more_mut().and_then(|more| more.nonce.take());
         let nonce = told.unwrap_or_else(|| fastrand::u64(..));
         conn.phase = Phase::Open;
         conn.requests = 0;
@@ -474,15 +474,14 @@ impl Core {
             return;
         };
         let place = std::mem::replace(&mut conn.everyone, NOWHERE);
-        let subscriber = conn.more.as_mut().and_then(|more| more.goim.take());
-        let key = subscriber.map(|subscriber| subscriber.key);
+        let key = conn.goim().and_then(|it| it.take_key());
         let name = self.conns.name(slot);
         self.leave_lane(self.everyone, identity.encoding, slot, place);
         if let Some(key) = key {
             let home = self.shared.home_of(&key);
             self.request(home, Request::UnbindKey { key, conn: name });
         }
-        if !identity.user.is_empty() && !identity.is_service {
+        if !identity.user.is_empty() && !identity.is_service() {
             let home = self.shared.home_of(&identity.user);
             self.request(
                 home,

@@ -101,10 +101,7 @@ impl Core {
         let is_stuck = conn.partial_since_s.is_some_and(|since| {
             self.now.ms > u64::from(since.get()) * 1000 + millis(message_timeout)
         });
-        let is_refreshed = conn
-            .more
-            .as_ref()
-            .is_some_and(|more| more.is_refreshed_by_backend);
+        let is_refreshed = conn.is_refreshed_by_backend();
         if expires_at != 0 && is_refreshed && u64::from(expires_at) <= self.now.unix {
             session::refresh(self, slot);
             self.schedule_in(slot, timeout);

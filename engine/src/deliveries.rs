@@ -197,7 +197,7 @@ impl Core {
                 }
                 stays
             });
-            if let Some(more) = &mut conn.more {
+            if let Some(more) = conn.some_more_mut() {
                 more.channel_info.retain(|(of, _)| *of != refused.local);
             }
             if let Some(room) = self.rooms.slab.get_mut(refused.local) {

@@ -97,7 +97,7 @@ impl Core {
         let identity = conn.and_then(|conn| conn.identity.as_ref());
         let name = self.conns.name(slot);
         let (transport, protocol, encoding) = describe(conn.map_or(Voice::None, |conn| conn.voice));
-        let more = conn.and_then(|conn| conn.more.as_deref());
+        let more = conn.and_then(|conn| conn.some_more());
         let nonce = identity
             .map(|it| it.nonce)
             .or_else(|| more.and_then(|more| more.nonce));

@@ -332,7 +332,7 @@ impl Core {
             return;
         };
         let membership = conn.rooms.swap_remove(at);
-        if let Some(more) = &mut conn.more {
+        if let Some(more) = conn.some_more_mut() {
             more.channel_info.retain(|(of, _)| *of != key);
         }
         if let Some(room) = self.rooms.slab.get_mut(key) {

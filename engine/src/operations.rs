@@ -52,7 +52,7 @@ impl Core {
 
     /// Memberships that are operations.
     pub(crate) fn operations_of(&self, conn: &Conn) -> usize {
-        if conn.more.as_ref().is_none_or(|more| more.goim.is_none()) {
+        if !conn.is_of_goim() {
             return 0;
         }
         let is_operation = |membership: &&Membership| {

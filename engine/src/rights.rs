@@ -51,10 +51,7 @@ impl Core {
     pub(crate) fn publisher(&self, slot: u32, room: &str) -> Option<Box<Publisher>> {
         let conn = self.conns.get(slot)?;
         let identity = conn.identity.as_ref()?;
-        let infos = conn
-            .more
-            .as_ref()
-            .map_or(&[][..], |more| &more.channel_info);
+        let infos = conn.some_more().map_or(&[][..], |more| &more.channel_info);
         let channel_info = self.rooms.find(room).and_then(|room| {
             let (_, info) = infos.iter().find(|(of, _)| *of == room)?;
             Some(info.clone())
@@ -122,7 +119,7 @@ pub(crate) fn permits(
         Access::Users => membership.is_some() || !identity.user.is_empty(),
         Access::Everyone => true,
     };
-    identity.is_service
+    identity.is_service()
         || is_open_to
         || membership.is_some_and(|membership| has(membership.rights.into()))
         || has(identity.rights(room))

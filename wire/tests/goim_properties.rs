@@ -4,8 +4,8 @@
 #![allow(clippy::unwrap_used)]
 
 use fanfare_wire::goim::{
-    self, BODY_BYTES_MAX, Error, Frame, HEADER_BYTES, Operation, PUSH_VERSION,
-    decode, decode_message,
+    self, BODY_BYTES_MAX, Error, Frame, HEADER_BYTES, Operation, PUSH_VERSION, decode,
+    decode_message,
 };
 use fanfare_wire::ws::{Decoder, Event, Limits, Opcode, Role, write_frame_with};
 use proptest::prelude::*;

@@ -278,10 +278,7 @@ fn expire(core: &mut Core, slot: u32) {
         .identity
         .as_ref()
         .map_or(0, |identity| u64::from(identity.expires_at));
-    let is_refreshed = conn
-        .more
-        .as_ref()
-        .is_some_and(|more| more.is_refreshed_by_backend);
+    let is_refreshed = conn.is_refreshed_by_backend();
     if expires_at == 0 || core.now.unix < expires_at {
         return;
     }

@@ -41,7 +41,7 @@ pub(super) fn queue(
     let queued = core
         .conns
         .get_mut(slot)
-        .and_then(|conn| conn.more.as_mut())
+        .and_then(|conn| conn.some_more_mut())
         .and_then(|more| more.queued.as_mut());
     let Some(queued) = queued else {
         return Ok(false);
@@ -59,7 +59,7 @@ pub(super) fn queue(
 
 /// The backend is asked who the client is.
 pub(super) fn is_asking(core: &Core, slot: u32) -> bool {
-    let more = core.conns.get(slot).and_then(|conn| conn.more.as_ref());
+    let more = core.conns.get(slot).and_then(|conn| conn.some_more());
     more.is_some_and(|more| more.queued.is_some())
 }
 
@@ -85,7 +85,7 @@ pub(super) fn who(
             let queued = core
                 .conns
                 .get_mut(slot)
-                .and_then(|conn| conn.more.as_mut()?.queued.take());
+                .and_then(|conn| conn.some_more_mut()?.queued.take());
             let known = match answer {
                 Ok(connected) => known(core, slot, connected).map(Ok),
                 Err(refused) => Ok(Err(refused)),

@@ -239,8 +239,7 @@ fn refresh(
         return Ok(Ok(()));
     };
     let rooms = conn
-        .more
-        .as_ref()
+        .some_more()
         .map_or(&[][..], |more| &more.rooms_by_token);
     let has_other_rooms = rooms != grant.rooms;
     let Some(identity) = conn.identity.as_mut() else {

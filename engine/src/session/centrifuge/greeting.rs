@@ -232,7 +232,10 @@ fn room_answered(core: &mut Core, slot: u32) {
     if greeting.missing > 0 {
         return;
     }
-    let more = core.conns.get_mut(slot).and_then(|conn| conn.more.as_mut());
+    let more = core
+        .conns
+        .get_mut(slot)
+        .and_then(|conn| conn.some_more_mut());
     let Some(greeting) = more.and_then(|more| more.greeting.take()) else {
         return;
     };
@@ -241,7 +244,7 @@ fn room_answered(core: &mut Core, slot: u32) {
 }
 
 fn greeting(core: &mut Core, slot: u32) -> Option<&mut Greeting> {
-    core.conns.get_mut(slot)?.more.as_mut()?.greeting.as_mut()
+    core.conns.get_mut(slot)?.some_more_mut()?.greeting.as_mut()
 }
 
 /// The answer to connect.
@@ -251,7 +254,7 @@ fn hello(core: &mut Core, slot: u32, greeting: &Greeting) -> Vec<u8> {
     let room_data = core
         .conns
         .get_mut(slot)
-        .and_then(|conn| conn.more.as_mut())
+        .and_then(|conn| conn.some_more_mut())
         .map(|more| std::mem::take(&mut more.room_data))
         .unwrap_or_default();
     let Some(conn) = core.conns.get(slot) else {
@@ -262,10 +265,7 @@ fn hello(core: &mut Core, slot: u32, greeting: &Greeting) -> Vec<u8> {
     };
     let client = name.client_id(identity.nonce).to_string();
     // A client that the backend refreshes need not do so itself, nor know of it.
-    let is_refreshed = conn
-        .more
-        .as_ref()
-        .is_some_and(|more| more.is_refreshed_by_backend);
+    let is_refreshed = conn.is_refreshed_by_backend();
     let expires_at =
         (identity.expires_at != 0 && !is_refreshed).then_some(u64::from(identity.expires_at));
     let (session, node) = match conn.session.secret() {

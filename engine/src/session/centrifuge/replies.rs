@@ -173,7 +173,11 @@ fn subscribed(core: &mut Core, slot: u32, joined: &Joined) {
 
 /// What the backend has for a client that joins this room.
 fn take_data(core: &mut Core, slot: u32, room: &str) -> Bytes {
-    let Some(more) = core.conns.get_mut(slot).and_then(|conn| conn.more.as_mut()) else {
+    let Some(more) = core
+        .conns
+        .get_mut(slot)
+        .and_then(|conn| conn.some_more_mut())
+    else {
         return Bytes::new();
     };
     let Some(at) = more.room_data.iter().position(|(of, _)| **of == *room) else {

@@ -4,8 +4,8 @@ use bytes::Bytes;
 use fanfare_wire::centrifuge::codes::{DisconnectCode, ErrorCode};
 use fanfare_wire::goim::{self, Auth, AuthV1, Frame, Generation, Operation};
 
-use super::rooms::{AT_AUTH, Entered, ROOM_AT_AUTH, enter};
-use super::{Style, Subscriber, now_s, reply, style, subscriber};
+use super::rooms::{AT_AUTH, Entered, ROOM_AT_AUTH, enter, name_of};
+use super::{Rare, Style, Subscriber, now_s, reply, style, subscriber};
 use crate::authority::{Denied, Grant};
 use crate::backend::{ConnectAsk, Subscribed};
 use crate::core::Core;
@@ -131,31 +131,31 @@ fn welcome(
     let is_trusted = is_trusted(core, auth);
     let rooms = grant.rooms.clone();
     let style = style(core, slot);
-    let Some(client) = core.authenticated(slot, grant, style.encoding()) else {
+    if core.authenticated(slot, grant, style.encoding()).is_none() {
         return Ok(());
-    };
-    let key: Box<str> = if auth.key.is_empty() {
-        client.to_string().into()
-    } else {
-        Box::from(&*auth.key)
-    };
+    }
+    let key = (!auth.key.is_empty()).then(|| Box::<str>::from(&*auth.key));
     let beat_at_s = now_s(core);
     if let Some(conn) = core.conns.get_mut(slot) {
-        conn.more().goim = Some(Subscriber {
-            key: key.clone(),
+        conn.set_goim(Subscriber {
             room: None,
-            keeps_room: false,
-            change: None,
-            joining: None,
-            last_change: ROOM_AT_AUTH,
-            is_trusted,
+            rare: key.clone().map(|key| {
+                Box::new(Rare {
+                    key: Some(key),
+                    ..Rare::default()
+                })
+            }),
             beat_at_s,
+            keeps_room: false,
+            is_trusted,
         });
     }
     subscribe_by_server(core, slot, &rooms, by_backend);
     enter_at_auth(core, slot, auth)?;
     // Only now: who may not be where it wants to be is closed without an answer, and takes nobody's key.
-    core.bind_key(slot, key);
+    if let Some(key) = key {
+        core.bind_key(slot, key);
+    }
     reply(core, slot, frame, Operation::AUTH_REPLY, b"");
     // Version 1 knows no operations: everyone gets everything.
     for operation in auth.accepts.iter().filter(|_| !style.is_v1()) {
@@ -173,10 +173,13 @@ fn enter_at_auth(core: &mut Core, slot: u32, auth: &Auth<'_>) -> Result<(), Endi
         return Ok(());
     }
     let entered = enter(core, slot, ROOM_AT_AUTH, &auth.room_id).map_err(ending)?;
+    let room = name_of(core, &auth.room_id);
     if let Some(subscriber) = subscriber(core, slot) {
-        subscriber.room = Some(Box::from(&*auth.room_id));
+        subscriber.room = Some(room);
         subscriber.keeps_room = entered == Entered::Before;
-        subscriber.joining = (entered == Entered::Now).then_some(ROOM_AT_AUTH);
+        if entered == Entered::Now {
+            subscriber.rare().joining = Some(ROOM_AT_AUTH);
+        }
     }
     Ok(())
 }

@@ -3,6 +3,8 @@
 mod auth;
 mod rooms;
 
+use std::sync::Arc;
+
 use fanfare_wire::centrifuge::codes::DisconnectCode;
 use fanfare_wire::goim::{self, Frame, MessageForm, Operation};
 use fanfare_wire::ws;
@@ -69,27 +71,59 @@ impl Style {
     }
 }
 
-/// What a connection of goim has beside a user.
+/// What a connection of goim has beside a user. There may be a million of them: no room's name is a copy of its own, and
+/// what most have only while they join is apart.
 #[derive(Debug)]
 pub(crate) struct Subscriber {
-    /// Its own name, for pushes to keys.
-    pub(crate) key: Box<str>,
     /// The room that it has asked for last. That it is in it, its memberships tell: a join can fail, and the server can
     /// take it out, or have it in other rooms.
-    room: Option<Box<str>>,
+    room: Option<Arc<str>>,
+    rare: Option<Box<Rare>>,
+    /// When its last heartbeat came, in seconds since the engine started.
+    beat_at_s: u32,
     /// It was in that room before it asked, and stays in it when it asks for another.
     keeps_room: bool,
-    /// The change to that room, while it is not answered.
+    /// It need not be granted the rooms that it asks for.
+    is_trusted: bool,
+}
+
+#[derive(Debug, Default)]
+struct Rare {
+    /// Its own name, for pushes to keys, if it has given one.
+    key: Option<Box<str>>,
+    /// The change to its room, while it is not answered.
     change: Option<Change>,
     /// The change whose join is under way. Another join begins when it has ended: however fast a client changes rooms, it
     /// costs the homes one join at a time.
     joining: Option<u32>,
-    /// Numbers changes.
+    /// Numbers changes, as long as one is under way.
     last_change: u32,
-    /// It need not be granted the rooms that it asks for.
-    is_trusted: bool,
-    /// When its last heartbeat came, in seconds since the engine started.
-    beat_at_s: u32,
+}
+
+impl Subscriber {
+    fn rare(&mut self) -> &mut Rare {
+        self.rare.get_or_insert_default()
+    }
+
+    fn change(&self) -> Option<&Change> {
+        self.rare.as_ref()?.change.as_ref()
+    }
+
+    fn joining(&self) -> Option<u32> {
+        self.rare.as_ref()?.joining
+    }
+
+    pub(crate) fn take_key(&mut self) -> Option<Box<str>> {
+        self.rare.as_mut()?.key.take()
+    }
+
+    /// Forgets what it does not have any more.
+    fn tidy(&mut self) {
+        let is_used = |it: &Rare| it.key.is_some() || it.change.is_some() || it.joining.is_some();
+        if !self.rare.as_deref().is_some_and(is_used) {
+            self.rare = None;
+        }
+    }
 }
 
 pub(super) fn receive(
@@ -251,7 +285,7 @@ fn heartbeat(core: &mut Core, slot: u32, frame: &Frame<'_>) -> Result<(), Ending
     let conn = core.conn_ref(slot);
     let (version, seq) = (frame.version, frame.seq);
     let request = Request::Online {
-        room,
+        room: Box::from(&*room),
         conn,
         version,
         seq,
@@ -344,5 +378,5 @@ fn is_open(core: &Core, slot: u32) -> bool {
 }
 
 fn subscriber(core: &mut Core, slot: u32) -> Option<&mut Subscriber> {
-    core.conns.get_mut(slot)?.more.as_mut()?.goim.as_mut()
+    core.conns.get_mut(slot)?.goim()
 }

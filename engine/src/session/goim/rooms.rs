@@ -1,5 +1,7 @@
 //! The room that a client of goim is in, and how it changes to another.
 
+use std::sync::Arc;
+
 use fanfare_wire::centrifuge::codes::{DisconnectCode, ErrorCode};
 use fanfare_wire::goim::{Frame, Operation};
 
@@ -92,10 +94,11 @@ pub(super) fn change_room(core: &mut Core, slot: u32, frame: &Frame<'_>) -> Resu
     let Some(subscriber) = super::subscriber(core, slot) else {
         return Ok(());
     };
-    let next = subscriber.last_change.wrapping_add(1).max(ROOM_AT_AUTH + 1);
+    let rare = subscriber.rare();
+    let next = rare.last_change.wrapping_add(1).max(ROOM_AT_AUTH + 1);
     let request = before.filter(|_| is_there).map_or(next, |it| it.request);
-    subscriber.last_change = next;
-    subscriber.change = Some(Change {
+    rare.last_change = next;
+    rare.change = Some(Change {
         request,
         version: frame.version,
         seq: frame.seq,
@@ -113,19 +116,22 @@ fn go_on(core: &mut Core, slot: u32) {
     let Some(subscriber) = subscriber(core, slot) else {
         return;
     };
-    let (Some(change), Some(room), None) = (
-        subscriber.change,
-        subscriber.room.clone(),
-        subscriber.joining,
-    ) else {
+    let request = subscriber.change().map(|change| change.request);
+    let (Some(request), Some(room), None) =
+        (request, subscriber.room.clone(), subscriber.joining())
+    else {
         return;
     };
-    let entered = enter(core, slot, change.request, &room);
+    let entered = enter(core, slot, request, &room);
+    let room = name_of(core, &room);
     let Some(subscriber) = super::subscriber(core, slot) else {
         return;
     };
     match entered {
-        Ok(Entered::Now) => subscriber.joining = Some(change.request),
+        Ok(Entered::Now) => {
+            subscriber.rare().joining = Some(request);
+            subscriber.room = Some(room);
+        }
         Ok(Entered::Before) => {
             subscriber.keeps_room = true;
             answer_change(core, slot);
@@ -139,7 +145,8 @@ fn go_on(core: &mut Core, slot: u32) {
 /// Answers the change that is not answered, and returns it.
 fn answer_change(core: &mut Core, slot: u32) -> Option<Change> {
     let subscriber = subscriber(core, slot)?;
-    let change = subscriber.change.take()?;
+    let change = subscriber.rare.as_mut()?.change.take()?;
+    subscriber.tidy();
     let room = subscriber.room.clone().unwrap_or_default();
     let style = style(core, slot);
     let operation = Operation::CHANGE_ROOM_REPLY;
@@ -157,9 +164,9 @@ fn answer_change(core: &mut Core, slot: u32) -> Option<Change> {
 }
 
 /// The room that the client has asked for, if it is in it or on its way.
-pub(super) fn current_room(core: &mut Core, slot: u32) -> Option<Box<str>> {
+pub(super) fn current_room(core: &mut Core, slot: u32) -> Option<Arc<str>> {
     let subscriber = subscriber(core, slot)?;
-    let (room, is_on_its_way) = (subscriber.room.clone()?, subscriber.change.is_some());
+    let (room, is_on_its_way) = (subscriber.room.clone()?, subscriber.change().is_some());
     let membership = core
         .rooms
         .find(&room)
@@ -167,16 +174,27 @@ pub(super) fn current_room(core: &mut Core, slot: u32) -> Option<Box<str>> {
     (is_on_its_way || membership.is_some()).then_some(room)
 }
 
+/// The name of a room, the room's own copy where it has one on this shard.
+pub(super) fn name_of(core: &Core, room: &str) -> Arc<str> {
+    let known = core
+        .rooms
+        .find(room)
+        .and_then(|key| core.rooms.slab.get(key));
+    known.map_or_else(|| room.into(), |room| Arc::clone(&room.name))
+}
+
 /// A join has come to its end, one way or the other.
 fn ended(core: &mut Core, slot: u32, request: u32) {
     let Some(subscriber) = subscriber(core, slot) else {
         return;
     };
-    if subscriber.joining != Some(request) {
+    if subscriber.joining() != Some(request) {
         return;
     }
-    subscriber.joining = None;
-    if subscriber.change.is_some_and(|it| it.request == request) {
+    subscriber.rare().joining = None;
+    subscriber.tidy();
+    let changes = |change: &Change| change.request == request;
+    if subscriber.change().is_some_and(changes) {
         answer_change(core, slot);
     } else {
         go_on(core, slot);
@@ -204,6 +222,7 @@ pub(in crate::session) fn refuse(core: &mut Core, slot: u32, request: u32, refus
 pub(in crate::session) fn still_wants(core: &mut Core, slot: u32, request: u32) -> bool {
     request == AT_AUTH
         || subscriber(core, slot).is_some_and(|it| {
-            it.room.is_some() && it.change.is_none_or(|change| change.request == request)
+            let is_it = |change: &Change| change.request == request;
+            it.room.is_some() && it.change().is_none_or(is_it)
         })
 }
