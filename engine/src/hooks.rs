@@ -42,8 +42,7 @@ impl Core {
             .map_or_else(Asked::default, |backend| backend.asked())
     }
 
-    /// Puts a question about a connection to the backend. `then` goes on with the answer, if the connection is still
-    /// there.
+    /// Puts a question of a client to the backend. `then` goes on with the answer, if the connection is still there.
     pub(crate) fn ask<T: Send + 'static>(
         &mut self,
         slot: u32,
@@ -51,6 +50,23 @@ impl Core {
         then: impl FnOnce(&mut Self, u32, Result<T, Refused>) + Send + 'static,
     ) -> Result<(), ErrorCode> {
         let limit = self.shared.config.limits.requests_in_flight_max;
+        if self
+            .conns
+            .get(slot)
+            .is_some_and(|conn| conn.requests >= limit)
+        {
+            return Err(ErrorCode::TOO_MANY_REQUESTS);
+        }
+        self.ask_about(slot, question, then)
+    }
+
+    /// The same with a question that is ours: how much a client asks must not keep it from being asked.
+    pub(crate) fn ask_about<T: Send + 'static>(
+        &mut self,
+        slot: u32,
+        question: impl FnOnce(Caller, Answerer<T>) -> Question,
+        then: impl FnOnce(&mut Self, u32, Result<T, Refused>) + Send + 'static,
+    ) -> Result<(), ErrorCode> {
         let Some(backend) = self.shared.backend.clone() else {
             return Err(ErrorCode::NOT_AVAILABLE);
         };
@@ -59,10 +75,7 @@ impl Core {
         let Some(state) = self.conns.get_mut(slot) else {
             return Err(ErrorCode::INTERNAL);
         };
-        if state.requests >= limit {
-            return Err(ErrorCode::TOO_MANY_REQUESTS);
-        }
-        state.requests += 1;
+        state.requests = state.requests.saturating_add(1);
         let inboxes = Arc::clone(&self.shared.inboxes);
         let shard = self.id;
         let mut then = Some(then);

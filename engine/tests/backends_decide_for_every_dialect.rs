@@ -570,6 +570,34 @@ fn subscriptions_go_on_as_it_says() {
 }
 
 #[test]
+fn who_asks_much_is_asked_about_all_the_same() {
+    let (engine, desk) = start_with_desk(often(), CALLS);
+    let mut ann = Goim::websocket(
+        engine.client_addrs()[0],
+        r#"{"token":"ann","room_id":"asked:a"}"#,
+    );
+    let (_, _, answerer) = desk.subscribe();
+    let soon = Subscribed {
+        grant: SubscriptionGrant {
+            expires_at: in_seconds(2),
+            ..SubscriptionGrant::default()
+        },
+        ..Subscribed::default()
+    };
+    say(answerer, Ok(soon));
+    eventually_in(&mut ann, 1);
+    let limit = Limits::default().requests_in_flight_max;
+    for _ in 0..limit {
+        ann.request(1000, b"");
+    }
+    let calls: Vec<_> = (0..limit).map(|_| desk.rpc()).collect();
+    say(desk.sub_refresh().2, Ok(Refreshed::Expired));
+    eventually("it is out", || members(&engine, "asked:a") == 0);
+    drop(calls);
+    stop(engine);
+}
+
+#[test]
 fn refusals_say_whether_to_try_again() {
     let (engine, desk) = start_with_desk(config(), CALLS);
     let mut ann = Centrifuge::connect(engine.client_addrs()[0], "ann");

@@ -5,15 +5,14 @@
 mod support;
 
 use std::io::Write;
-use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use fanfare_engine::{Engine, EngineConfig};
 use fanfare_wire::ws::Opcode;
 use serde_json::json;
 use support::{
-    BINARY, Centrifuge, Client, Event, LAST, Peak, TEXT, WebSocket, client_frame, eventually,
-    flood, open_config, push, start, stop, total,
+    BINARY, Bystander, Centrifuge, Event, LAST, Peak, TEXT, WebSocket, client_frame, eventually,
+    flood, open_config, start, stop, total,
 };
 
 const PATHS: [&str; 5] = [
@@ -30,23 +29,7 @@ fn alone() -> MutexGuard<'static, ()> {
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// On the same shard as whoever floods it.
-struct Bystander(Client, u64);
-
-impl Bystander {
-    fn new(addr: SocketAddr) -> Self {
-        let mut client = Client::connect(addr, "bystander");
-        client.join("news");
-        Self(client, 0)
-    }
-
-    fn is_undisturbed(&mut self, engine: &Engine) {
-        self.1 += 1;
-        assert_eq!(push(engine, "news", "still").position.offset, self.1);
-        assert_eq!(self.0.publication(), (self.1, b"still".to_vec()));
-    }
-}
-
+/// Who floods it and who must not notice are on the same one.
 fn one_shard() -> EngineConfig {
     open_config(1)
 }

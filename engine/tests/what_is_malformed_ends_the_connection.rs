@@ -4,14 +4,13 @@
 mod support;
 
 use std::io::Read;
-use std::net::SocketAddr;
 
-use fanfare_engine::{Engine, EngineConfig, Limits};
+use fanfare_engine::{EngineConfig, Limits};
 use fanfare_wire::native::{self, Hello};
 use fanfare_wire::ws::{self, Opcode};
 use support::{
-    Centrifuge, Client, Event, Frame, Frames, WebSocket, brisk, eventually, open_config, push,
-    start, stop, total,
+    Bystander, Centrifuge, Client, Event, Frame, Frames, WebSocket, brisk, eventually, open_config,
+    push, start, stop, total,
 };
 
 fn bounded() -> EngineConfig {
@@ -22,23 +21,6 @@ fn bounded() -> EngineConfig {
             ..brisk()
         },
         ..open_config(2)
-    }
-}
-
-/// A member that hears everything, however the others behave.
-struct Bystander(Client, u64);
-
-impl Bystander {
-    fn new(addr: SocketAddr) -> Self {
-        let mut client = Client::connect(addr, "bystander");
-        client.join("news");
-        Self(client, 0)
-    }
-
-    fn is_undisturbed(&mut self, engine: &Engine) {
-        self.1 += 1;
-        assert_eq!(push(engine, "news", "still").position.offset, self.1);
-        assert_eq!(self.0.publication(), (self.1, b"still".to_vec()));
     }
 }
 

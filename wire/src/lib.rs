@@ -25,6 +25,7 @@ pub mod comet;
 pub mod fossil;
 pub mod goim;
 pub mod http;
+mod json_fields;
 pub mod native;
 pub mod sniff;
 pub mod ws;

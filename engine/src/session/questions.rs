@@ -142,7 +142,7 @@ pub(crate) fn refresh(core: &mut Core, slot: u32) {
     if std::mem::replace(&mut conn.more().is_refreshing, true) {
         return;
     }
-    let asked = core.ask(slot, Question::Refresh, refreshed);
+    let asked = core.ask_about(slot, Question::Refresh, refreshed);
     if asked.is_err()
         && let Some(conn) = core.conns.get_mut(slot)
     {
@@ -266,12 +266,12 @@ pub(crate) fn refresh_membership(core: &mut Core, slot: u32, room: Key<Room>) {
     let ask = SubRefreshAsk {
         room: Box::from(&*name),
     };
-    // Who has too many requests under way is asked about again later.
-    let _ = core.ask(
+    let asked = core.ask_about(
         slot,
         |caller, answerer| Question::SubRefresh(caller, ask, answerer),
         move |core, slot, answer| membership_refreshed(core, slot, room, answer),
     );
+    debug_assert!(asked.is_ok(), "a backend has let it in");
 }
 
 fn membership_refreshed(

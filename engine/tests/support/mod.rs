@@ -3,6 +3,7 @@
 #![allow(unused_imports, reason = "each test uses a part")]
 
 mod authority;
+mod bystander;
 mod contents;
 mod deflate;
 mod desk;
@@ -19,6 +20,7 @@ mod view;
 mod websocket;
 
 pub use authority::{Scripted, Trusting};
+pub use bystander::Bystander;
 pub use contents::{Kind, content, service_content};
 pub use deflate::{
     BINARY, COMPRESSED, Deflating, LAST, OFFER, ServerFrame, TEXT, bomb, client_frame, deflated,

@@ -4,9 +4,10 @@ use std::borrow::Cow;
 
 use serde::Deserialize;
 
-use super::read::{List, Text, or_default};
+use super::read::List;
 use super::v1::is_json_object;
 use crate::centrifuge::codes::DisconnectCode;
+use crate::json_fields::{Text, or_default};
 
 /// The longest key. A key is a name of the user's that ends up in tables and in calls of the HTTP API.
 pub const KEY_BYTES_MAX: usize = 255;

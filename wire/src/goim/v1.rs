@@ -3,10 +3,10 @@
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::read::or_default;
 use super::{Frame, Operation};
 use crate::centrifuge::codes::DisconnectCode;
 use crate::centrifuge::json::{normalise, write_data};
+use crate::json_fields::or_default;
 
 /// What a WebSocket client of `/sub` speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

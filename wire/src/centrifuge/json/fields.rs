@@ -6,10 +6,11 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::filter::filter;
-use super::read::{Object, Text, epoch, object, or_default, pairs, raw, text};
+use super::read::{Object, epoch, object, pairs, raw, text};
 use crate::centrifuge::command_error::{CONNECT_HEADERS_MAX, CONNECT_SUBS_MAX, CommandError};
 use crate::centrifuge::parts::{Parts, Rpc, SubRefresh};
 use crate::centrifuge::{Connect, ConnectSub, Epoch, History, Publish, StreamPosition, Subscribe};
+use crate::json_fields::{Text, or_default};
 
 /// A command as it stands in JSON. Unknown fields are the future's, and skipped; `null` is as good as absent.
 #[derive(Deserialize)]

@@ -6,9 +6,9 @@ use std::fmt;
 use serde::Deserializer;
 use serde::de::{DeserializeSeed, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-use super::read::Text;
 use crate::centrifuge::filter::{Budget, NodeFields};
 use crate::centrifuge::{CommandError, FilterError, FilterNode};
+use crate::json_fields::Text;
 
 /// Reads a filter. The outer error is for JSON that is not of the protocol's types.
 pub(super) fn filter(json: &str) -> Result<Result<FilterNode, FilterError>, CommandError> {
