@@ -1,8 +1,9 @@
 //! What is observed: a process is charged for what it does, and the kernel for what it holds.
 
+use std::io::{BufRead, BufReader};
 use std::net::{TcpListener, TcpStream};
-use std::process::{Child, Command};
-use std::time::{Duration, Instant};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use fanfare_bench::observe::{CpuMeter, KernelMemory, Usage};
 
@@ -130,16 +131,15 @@ struct Burner(Child);
 impl Burner {
     fn start() -> Self {
         let child = Command::new("sh")
-            .args(["-c", "while :; do :; done"])
+            .args(["-c", "echo ready; while :; do :; done"])
+            .stdout(Stdio::piped())
             .spawn();
-        let burner = Self(child.expect("a shell"));
-        // It is this program still until it has become a shell.
-        let end = Instant::now() + Duration::from_secs(10);
-        let comm = format!("/proc/{}/comm", burner.0.id());
-        while std::fs::read_to_string(&comm).is_ok_and(|name| name.trim() != "sh") {
-            assert!(Instant::now() < end, "the shell never starts");
-            std::thread::yield_now();
-        }
+        let mut burner = Self(child.expect("a shell"));
+        // It is this program still until it has become a shell, and grows until that has read what it is to do.
+        let mut said = String::new();
+        let stdout = burner.0.stdout.take().expect("a pipe");
+        BufReader::new(stdout).read_line(&mut said).expect("a line");
+        assert_eq!(said, "ready\n");
         burner
     }
 }

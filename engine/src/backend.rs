@@ -209,8 +209,6 @@ pub struct PublishDecision {
     pub tags: Vec<(Box<str>, Box<str>)>,
     /// A repeat with the same key publishes nothing.
     pub idempotency_key: Option<Box<str>>,
-    /// Members that take deltas get it as one.
-    pub is_delta: bool,
 }
 
 /// Why a question did not get the answer hoped for.

@@ -165,6 +165,7 @@ impl<'a> News<'a> {
         if home.options.tags_filter {
             extra.tags.clone_from(&publication.tags);
         }
-        (extra.whole.is_some() || !extra.tags.is_empty()).then(|| Box::new(extra))
+        // Filters look at publications alone, and know them by this.
+        (extra.whole.is_some() || home.options.tags_filter).then(|| Box::new(extra))
     }
 }

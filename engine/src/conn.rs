@@ -64,7 +64,9 @@ pub(crate) struct More {
     /// What it has sent while the backend is asked who it is.
     pub(crate) queued: Option<Queued>,
     /// Data for it, by room, for when it has joined.
-    pub(crate) room_data: Vec<(Box<str>, Bytes)>,
+    pub(crate) room_data: Vec<(Key<Room>, Bytes)>,
+    /// Rooms that the backend is asked about, and with which request.
+    pub(crate) asked_into: Vec<(Box<str>, u32)>,
     /// What its subscription tokens say of it, by room.
     pub(crate) channel_info: Vec<(Key<Room>, Box<str>)>,
     /// The random half of the client id that the backend was told, before there is an identity.
@@ -140,7 +142,7 @@ pub(crate) struct Membership {
     pub(crate) state: MembershipState,
     /// Unix seconds at which a subscription token ends; 0: it does not.
     pub(crate) expires_at: u32,
-    /// Rights granted by a subscription token.
+    /// Rights granted by a subscription token, and by whom it was wanted.
     pub(crate) rights: PackedRights,
     /// It is told publications as differences from the ones before.
     pub(crate) is_delta: bool,
@@ -150,19 +152,24 @@ pub(crate) struct Membership {
     pub(crate) filter: u8,
 }
 
-/// A set of rights in a byte: each of a million connections has one.
+/// A set of rights, and whether the server has put the client there, in a byte: each of a million connections has one.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct PackedRights(u8);
 
-impl From<Rights> for PackedRights {
-    fn from(rights: Rights) -> Self {
+impl PackedRights {
+    pub(crate) fn new(rights: Rights, is_by_server: bool) -> Self {
         let bit = |is_set: bool, at: u8| u8::from(is_set) << at;
         Self(
             bit(rights.subscribe, 0)
                 | bit(rights.publish, 1)
                 | bit(rights.presence, 2)
-                | bit(rights.history, 3),
+                | bit(rights.history, 3)
+                | bit(is_by_server, 4),
         )
+    }
+
+    pub(crate) const fn is_by_server(self) -> bool {
+        self.0 >> 4 & 1 == 1
     }
 }
 
@@ -354,6 +361,14 @@ impl Conn {
         self.extra.as_mut()?.more.as_deref_mut()
     }
 
+    /// Forgets what it has of a room.
+    pub(crate) fn forget_room(&mut self, room: Key<Room>) {
+        if let Some(more) = self.some_more_mut() {
+            more.channel_info.retain(|(of, _)| *of != room);
+            more.room_data.retain(|(of, _)| *of != room);
+        }
+    }
+
     /// It is one of goim.
     pub(crate) fn set_goim(&mut self, subscriber: Subscriber) {
         self.extra.get_or_insert_default().goim = Some(subscriber);
@@ -431,12 +446,12 @@ impl Membership {
         }
     }
 
-    pub(crate) fn joining(join: &Join, filter: u8, expires_at: u32, rights: Rights) -> Self {
+    pub(crate) fn joining(join: &Join, filter: u8, expires_at: u32) -> Self {
         Self {
             room: join.local,
             state: MembershipState::Joining { join: join.number },
             expires_at,
-            rights: rights.into(),
+            rights: PackedRights::default(),
             is_delta: join.encoding.is_delta,
             is_refreshed_by_backend: false,
             filter,

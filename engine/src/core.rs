@@ -334,7 +334,9 @@ impl Core {
         encoding: Encoding,
     ) -> Option<ClientId> {
         let ping_in = self.first_ping_in();
-        let conn = self.conns.get_mut(slot)?;
+        // Once, and nobody who has been told to go.
+        let is_new = |conn: &&mut crate::conn::Conn| conn.phase == Phase::Handshake;
+        let conn = self.conns.get_mut(slot).filter(is_new)?;
         let told = conn.some_more_mut().and_then(|more| more.nonce.take());
         let nonce = told.unwrap_or_else(|| fastrand::u64(..));
         conn.phase = Phase::Open;
@@ -413,6 +415,7 @@ impl Core {
 
     /// Closes the connection, as soon as the ring lets go of it.
     pub(crate) fn begin_close(&mut self, slot: u32) {
+        session::poll::closing(self, slot);
         let Some(conn) = self.conns.get_mut(slot) else {
             return;
         };

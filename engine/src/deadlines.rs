@@ -12,7 +12,7 @@ use crate::session::{self, Pulse};
 const LONG_TURN_MS: u64 = 2_000;
 
 /// After a token has expired, the client has this long to refresh it, in seconds (as in Centrifugo).
-pub(crate) const EXPIRY_GRACE_S: u64 = 25;
+pub const EXPIRY_GRACE_S: u64 = 25;
 
 /// Rooms looked at per tick for being over.
 const COLLECT_PER_TICK: u32 = 256;

@@ -114,7 +114,11 @@ impl Core {
         let Some(room) = self.rooms.slab.get_mut(frame.room) else {
             return false;
         };
-        let tags = frame.extra.as_ref().map_or(&[][..], |extra| &extra.tags);
+        // Who comes and goes is for all.
+        let Some(extra) = &frame.extra else {
+            return true;
+        };
+        let tags = &extra.tags;
         let passes = room
             .filter_at(encoding.filter)
             .is_some_and(|filter| filter.matches(tags));
@@ -197,13 +201,11 @@ impl Core {
                 }
                 stays
             });
-            if let Some(more) = conn.some_more_mut() {
-                more.channel_info.retain(|(of, _)| *of != refused.local);
-            }
+            conn.forget_room(refused.local);
             if let Some(room) = self.rooms.slab.get_mut(refused.local) {
                 room.drop_filter(filter);
             }
-            session::failed(self, slot, refused.request, refused.error);
+            session::not_joined(self, slot, refused.request, refused.join, refused.error);
         }
         self.rooms.remove_unused(refused.local);
     }

@@ -133,6 +133,8 @@ impl Core {
         };
         debug_assert_eq!(conn.flow, Flow::Held);
         let unsent = conn.unsent.get_or_insert_default();
+        // Closing words may have gone, and all before them.
+        let place = place.min(unsent.len());
         unsent.splice(place..place, bytes.iter().copied());
         self.output.unsent_bytes += bytes.len();
         if !has_socket {

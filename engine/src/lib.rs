@@ -79,6 +79,7 @@ pub use config::{
     RoomOptions, SlowPolicy,
 };
 pub use counters::{MetricKind, ShardSnapshot};
+pub use deadlines::EXPIRY_GRACE_S;
 pub use engine::{Engine, StartError};
 pub use handle::Handle;
 pub use ids::{ConnRef, NotAClientId, ShardId};

@@ -8,7 +8,9 @@ use fanfare_wire::centrifuge::codes::{ErrorCode, UnsubscribeCode};
 use crate::api::{Position, PresenceEntry};
 use crate::authority::{Denied, Rights, SubscriptionGrant};
 use crate::config::RoomOptions;
-use crate::conn::{Conn, Identity, Membership, MembershipState, NOWHERE, unix_or_never};
+use crate::conn::{
+    Conn, Identity, Membership, MembershipState, NOWHERE, PackedRights, unix_or_never,
+};
 use crate::core::Core;
 use crate::deadlines::EXPIRY_GRACE_S;
 use crate::encoding::Encoding;
@@ -93,6 +95,35 @@ impl Core {
         self.rooms.find(room).and_then(membership).is_some()
     }
 
+    /// The server has made the connection a member.
+    pub(crate) fn is_in_by_server(&self, slot: u32, room: Key<Room>) -> bool {
+        let conn = self.conns.get(slot);
+        conn.and_then(|conn| conn.membership(room))
+            .is_some_and(|membership| membership.rights.is_by_server())
+    }
+
+    /// The backend is being asked whether the connection may join the room.
+    pub(crate) fn is_asked_into(&self, slot: u32, room: &str) -> bool {
+        let more = self.conns.get(slot).and_then(Conn::some_more);
+        more.is_some_and(|more| more.asked_into.iter().any(|(of, _)| **of == *room))
+    }
+
+    /// The backend has answered this request, or does not matter any more where there is none. Returns whether it did.
+    pub(crate) fn no_longer_asked_into(
+        &mut self,
+        slot: u32,
+        room: &str,
+        request: Option<u32>,
+    ) -> bool {
+        let more = self.conns.get_mut(slot).and_then(Conn::some_more_mut);
+        let Some(asked_into) = more.map(|more| &mut more.asked_into) else {
+            return false;
+        };
+        let before = asked_into.len();
+        asked_into.retain(|(of, by)| **of != *room || request.is_some_and(|it| it != *by));
+        asked_into.len() < before
+    }
+
     /// Asks the room's home to make the connection a member. The answer comes as
     /// [`Joined`](crate::message::Joined).
     pub(crate) fn subscribe(
@@ -168,8 +199,9 @@ impl Core {
             }
             conn.requests += 1;
             conn.rooms.push(Membership {
+                rights: PackedRights::new(rights, request == 0),
                 is_refreshed_by_backend,
-                ..Membership::joining(&join, filter, expires_at, rights)
+                ..Membership::joining(&join, filter, expires_at)
             });
         }
         self.request(home, Request::Join(Box::new(join)));
@@ -228,7 +260,7 @@ impl Core {
                 && let Some(conn) = self.conns.get_mut(slot)
             {
                 conn.requests = conn.requests.saturating_sub(1);
-                session::gave_up(self, slot, joined.request);
+                session::gave_up_join(self, slot, joined.request, joined.join);
             }
             self.request(
                 home_shard,
@@ -289,6 +321,9 @@ impl Core {
 
     /// Takes the connection out of a room it asked to leave.
     pub(crate) fn unsubscribe(&mut self, slot: u32, room: &str) -> bool {
+        if self.no_longer_asked_into(slot, room, None) {
+            return true;
+        }
         let Some(key) = self.rooms.find(room).filter(|_| self.is_in(slot, room)) else {
             return false;
         };
@@ -332,9 +367,7 @@ impl Core {
             return;
         };
         let membership = conn.rooms.swap_remove(at);
-        if let Some(more) = conn.some_more_mut() {
-            more.channel_info.retain(|(of, _)| *of != key);
-        }
+        conn.forget_room(key);
         if let Some(room) = self.rooms.slab.get_mut(key) {
             room.drop_filter(membership.filter);
         }

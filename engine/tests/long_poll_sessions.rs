@@ -286,3 +286,53 @@ fn the_server_tells_it_that_it_stops() {
     assert!(body.contains("3001"), "{body}");
     assert_eq!(engine.wait(Duration::from_secs(20)), Ok(()));
 }
+
+/// An expired token, and then a good one for a room of another shard: what was said before the greeting is not lost, and
+/// the greeting comes before what the rooms say.
+#[test]
+fn it_is_greeted_before_its_rooms_speak() {
+    let engine = support::start_scripted(config(4));
+    let addr = engine.client_addrs()[0];
+    for number in 0..24 {
+        let room = format!("r{number}");
+        push(&engine, &room, "1");
+        let commands = [
+            json!({ "id": 1, "connect": { "token": "expired" } }),
+            json!({ "id": 2, "connect": { "token": format!("ann room={room}") } }),
+        ];
+        let body = commands.map(|it| it.to_string()).join("\n");
+        let (status, told) = ask_alone(addr, "POST /poll/connect", &body);
+        assert_eq!(status, 200, "{told}");
+        let mut lines = told.lines();
+        let error: Value = serde_json::from_str(lines.next().unwrap()).unwrap();
+        assert_eq!(error["error"]["code"], 109, "{told}");
+        let reply: Value = serde_json::from_str(lines.next().unwrap()).unwrap();
+        assert!(reply["connect"]["subs"].get(&room).is_some(), "{told}");
+    }
+    stop(engine);
+}
+
+#[test]
+fn strangers_do_not_keep_sessions() {
+    let engine = support::start_scripted(EngineConfig {
+        allow_anonymous: false,
+        limits: Limits {
+            polls_per_shard_max: 4,
+            handshake_timeout: Duration::from_secs(1),
+            ..support::brisk()
+        },
+        ..config(1)
+    });
+    let addr = engine.client_addrs()[0];
+    let expired = r#"{"id":1,"connect":{"token":"expired"}}"#;
+    for _ in 0..4 {
+        assert_eq!(ask_alone(addr, "POST /poll/connect", expired).0, 200);
+    }
+    assert_eq!(ask_alone(addr, "POST /poll/connect", expired).0, 503);
+    eventually("they are gone long before others would be", || {
+        total(&engine, |it| it.polls_open) == 0
+    });
+    assert_eq!(total(&engine, |it| it.handshake_timeouts), 4);
+    Poller::connect_with(addr, "ann");
+    stop(engine);
+}

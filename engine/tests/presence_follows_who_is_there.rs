@@ -239,3 +239,26 @@ fn who_leaves_and_comes_back_at_once_is_there() {
     }
     stop(engine);
 }
+
+#[test]
+fn who_picks_messages_by_their_tags_is_told_who_comes_and_goes() {
+    let mut config = with_presence(2);
+    config.namespaces.named[0].1.tags_filter = true;
+    let engine = start_scripted(config);
+    let addr = engine.client_addrs()[0];
+    let mut ann = Centrifuge::connect(addr, "ann");
+    let filter = json!({ "key": "k", "cmp": "eq", "val": "v" });
+    ann.ask("subscribe", json!({ "channel": "told:a", "tf": filter }));
+    let mut bob = Centrifuge::connect(addr, "bob");
+    bob.subscribe("told:a");
+    let joined = ann.push();
+    assert_eq!(joined["join"]["info"]["user"], "bob", "{joined}");
+    support::push(&engine, "told:a", "1");
+    bob.ask("unsubscribe", json!({ "channel": "told:a" }));
+    let left = ann.push();
+    assert_eq!(
+        left["leave"]["info"]["user"], "bob",
+        "and no message: {left}"
+    );
+    stop(engine);
+}

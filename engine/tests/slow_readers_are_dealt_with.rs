@@ -355,3 +355,40 @@ fn stalled_members_that_vanish_take_nothing_with_them() {
     }
     stop(engine);
 }
+
+#[test]
+fn whom_the_server_has_put_there_comes_back_instead() {
+    let engine = support::start_scripted(tight(1, SlowPolicy::Skip));
+    let addr = engine.client_addrs()[0];
+    for path in ["/connection/uni_sse", "/connection/sse"] {
+        let connect = r#"{"token":"ann room=news"}"#;
+        let body = if path.contains("uni") {
+            connect.to_owned()
+        } else {
+            format!(r#"{{"id":1,"connect":{connect}}}"#)
+        };
+        let narrow = Client::open_narrow(addr).stream;
+        let mut http = support::Http::on(narrow);
+        http.send(&support::request("POST", path, "", body.as_bytes()));
+        assert_eq!(http.head().status, 200);
+        eventually("it is in", || total(&engine, |it| it.members) == 1);
+        for n in 0..400 {
+            push(&engine, "news", &format!("\"{}\"", content(n, 8000)));
+        }
+        eventually("it is out", || total(&engine, |it| it.members) == 0);
+        let mut told = String::new();
+        let last = loop {
+            match http.chunk() {
+                support::Chunk::Data(bytes) => told.push_str(&String::from_utf8_lossy(&bytes)),
+                end => break end,
+            }
+        };
+        assert!(
+            told.contains(r#""code":3010"#),
+            "{path}: {last:?} {}",
+            told.len()
+        );
+        assert!(!told.contains("unsubscribe"), "{path}");
+    }
+    stop(engine);
+}

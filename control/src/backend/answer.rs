@@ -124,7 +124,6 @@ struct PublishBody {
     skip_history: Option<bool>,
     tags: Option<BTreeMap<Box<str>, Box<str>>>,
     idempotency_key: Option<Box<str>>,
-    delta: Option<bool>,
     version: Option<u64>,
     version_epoch: Option<String>,
 }
@@ -261,7 +260,6 @@ impl Reader {
             skip_history: result.skip_history.unwrap_or_default(),
             tags: tags.into_iter().collect(),
             idempotency_key,
-            is_delta: result.delta.unwrap_or_default(),
         }))
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use fanfare_engine::{Authority, Denied, Grant, SubscriptionGrant};
+use fanfare_engine::{Authority, Denied, EXPIRY_GRACE_S, Grant, SubscriptionGrant};
 use jsonwebtoken::{Validation, decode, decode_header};
 use serde::de::DeserializeOwned;
 
@@ -86,8 +86,8 @@ impl TokenAuthority {
             tracing::debug!("token refused: it has no exp, and token.require_expiry is set");
             return Err(Denied::Invalid);
         }
-        // What it grants ends when it says, and clients are told so: the leeway, and what the engine adds to it, is their
-        // time to refresh.
+        // What it grants ends when it says, and clients are told so: their time to refresh is what the engine adds. Of a
+        // longer leeway the rest is added here, or what is accepted would be closed at once.
         let is_over = |NumericDate(at): NumericDate| at.saturating_add(self.leeway_seconds) <= now;
         if exp.is_some_and(is_over) {
             return Err(Denied::Expired);
@@ -100,7 +100,8 @@ impl TokenAuthority {
         if ends_at.is_some_and(is_over) {
             return Err(Denied::Expired);
         }
-        Ok(ends_at.map(|NumericDate(at)| at))
+        let more = self.leeway_seconds.saturating_sub(EXPIRY_GRACE_S);
+        Ok(ends_at.map(|NumericDate(at)| at.saturating_add(more)))
     }
 }
 

@@ -29,7 +29,7 @@ const WAIT_MAX: Duration = Duration::from_secs(50);
 /// The request of the join that the page asks for. Those of the server have none.
 const ASKED_FOR: u32 = 1;
 
-const NO_SESSION: &str = "there is no such session";
+pub(super) const NO_SESSION: &str = "there is no such session";
 
 /// What a session of these calls has beside a queue.
 #[derive(Debug)]

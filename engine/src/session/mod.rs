@@ -22,7 +22,8 @@ pub(crate) use centrifuge::Greeting;
 pub(crate) use http::SessionName;
 pub(crate) use questions::{Queued, refresh, refresh_membership};
 pub(crate) use voice::{
-    Pulse, Voice, answer, disconnect, failed, gap, gave_up, joined, ping, pulse, push, unsubscribed,
+    Pulse, Voice, answer, disconnect, gap, gave_up, gave_up_join, joined, not_joined, ping, pulse,
+    push, unsubscribed,
 };
 
 use std::num::NonZeroU32;
@@ -36,7 +37,7 @@ use common::{
     Incoming, denied, grant, granted, message_bytes_max, messages, stream, subscribe_by_server,
 };
 use http::{Http, Secret};
-use voice::{error_code, error_reply, refuse, reply_to, set_voice, still_wants, voice};
+use voice::{error_code, error_reply, refuse, reply_to, set_voice, voice};
 
 /// What a connection speaks, and where in it it is. A buffer exists only while something is partial.
 #[derive(Debug)]

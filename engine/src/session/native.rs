@@ -98,7 +98,8 @@ fn frames(core: &mut Core, slot: u32, carrier: Carrier, input: &[u8]) -> Result<
                 core.gauges.counters.messages_received.inc();
                 handle(core, slot, carrier, frame)?;
                 at += consumed;
-                if questions::queue(core, slot, &input[at..], 0)? {
+                if questions::is_asking(core, slot) {
+                    wait(core, slot, carrier, &input[at..])?;
                     return Ok(input.len());
                 }
             }
@@ -106,6 +107,19 @@ fn frames(core: &mut Core, slot: u32, carrier: Carrier, input: &[u8]) -> Result<
             Err(error) => return Err(error.code().into()),
         }
     }
+}
+
+/// Keeps frames until the backend knows the client, as the bytes that they would have come as.
+fn wait(core: &mut Core, slot: u32, carrier: Carrier, frames: &[u8]) -> Result<(), Ending> {
+    let mut message = Vec::new();
+    let input = match carrier {
+        Carrier::WebSocket if !frames.is_empty() => {
+            ws::write_masked_frame(&mut message, ws::Opcode::Binary, frames, [0; 4]);
+            &message[..]
+        }
+        _ => frames,
+    };
+    questions::queue(core, slot, input, 0).map(|_| ())
 }
 
 fn handle(
@@ -119,7 +133,7 @@ fn handle(
         .get(slot)
         .is_some_and(|conn| conn.phase == Phase::Open);
     match frame {
-        ClientFrame::Hello(hello) if !is_open => greet(core, slot, carrier, hello.token),
+        ClientFrame::Hello(hello) if !is_open => greet(core, slot, carrier, &hello),
         // Nothing before Hello, and Hello only once.
         _ if !is_open => Err(DisconnectCode::BAD_REQUEST.into()),
         ClientFrame::Hello(_) => Err(DisconnectCode::BAD_REQUEST.into()),
@@ -182,9 +196,17 @@ fn handle(
     }
 }
 
-fn greet(core: &mut Core, slot: u32, carrier: Carrier, token: &str) -> Result<(), Ending> {
-    if token.is_empty() && core.asked().connect {
-        let ask = ConnectAsk::default();
+fn greet(
+    core: &mut Core,
+    slot: u32,
+    carrier: Carrier,
+    hello: &native::Hello<'_>,
+) -> Result<(), Ending> {
+    if hello.token.is_empty() && core.asked().connect {
+        let ask = ConnectAsk {
+            name: hello.client_name.into(),
+            ..ConnectAsk::default()
+        };
         let asked = questions::who(core, slot, ask, move |core, slot, known| {
             match known {
                 Ok((grant, connected)) => {
@@ -196,7 +218,7 @@ fn greet(core: &mut Core, slot: u32, carrier: Carrier, token: &str) -> Result<()
         });
         return asked.map_err(|_| DisconnectCode::SERVER_ERROR.into());
     }
-    let grant = super::grant(core, token).map_err(super::denied)?;
+    let grant = super::grant(core, hello.token).map_err(super::denied)?;
     welcome(core, slot, carrier, grant, &[]);
     Ok(())
 }

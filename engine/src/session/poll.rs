@@ -9,8 +9,9 @@ use fanfare_wire::http::Head;
 
 use super::comet::{self, Comet};
 use super::http::{After, Answerable, Secret, SessionName, respond};
+use super::routes::keep_headers;
 use super::{Ending, Session, Voice, centrifuge, end, refresh, set_voice};
-use crate::conn::{Conn, Phase};
+use crate::conn::{Conn, More, Phase};
 use crate::core::{Core, Drain, millis};
 use crate::deadlines::EXPIRY_GRACE_S;
 use crate::encoding::{Carrier, Codec, Encoding};
@@ -41,6 +42,8 @@ pub(crate) struct Poll {
     is_telling: bool,
     /// When that has waited long enough or, without one, the session is over: milliseconds since the engine started.
     until_ms: u64,
+    /// When its client has to have said who it is.
+    known_by_ms: u64,
     pub(super) manner: Manner,
 }
 
@@ -80,6 +83,7 @@ const NO_SESSION: Polled = Polled {
 pub(super) fn connect(
     core: &mut Core,
     slot: u32,
+    head: &Head<'_>,
     body: &[u8],
     answer: Answerable,
 ) -> Result<After, Ending> {
@@ -98,6 +102,7 @@ pub(super) fn connect(
     let poller = session.conn.slot();
     let encoding = Encoding::new(Codec::CentrifugeJson, Carrier::Lines);
     set_voice(core, poller, Voice::Centrifuge(encoding));
+    keep_headers(core, poller, head);
     wait(core, poller, requester, WAIT);
     if let Err(ending) = centrifuge::take(core, poller, body) {
         end(core, poller, ending);
@@ -142,11 +147,13 @@ pub(super) fn open(core: &mut Core, manner: Manner) -> Result<Option<SessionName
         return Ok(None);
     };
     let slot = conn.slot();
+    let known_by_ms = core.now.ms + millis(core.shared.config.limits.handshake_timeout);
     let session = Session::Poll(Box::new(Poll {
         secret,
         waiting: None,
         is_telling: false,
-        until_ms: core.now.ms + millis(core.shared.config.limits.handshake_timeout),
+        until_ms: known_by_ms,
+        known_by_ms,
         manner,
     }));
     core.put_session(slot, session);
@@ -198,6 +205,12 @@ pub(crate) fn flush(core: &mut Core, slot: u32) {
         .conns
         .get(slot)
         .is_some_and(|conn| conn.phase == Phase::Finishing);
+    // Until a client has been greeted nothing is told: the greeting comes before it.
+    let is_greeted = |more: &More| more.greeting.is_none();
+    let conn = core.conns.get(slot).and_then(Conn::some_more);
+    if !is_ending && !conn.is_none_or(is_greeted) {
+        return;
+    }
     let may_tell = |poll: &&mut Poll| poll.waiting.is_some() && !poll.is_telling;
     let Some(poll) = poll_of(core, slot).filter(may_tell) else {
         return;
@@ -238,14 +251,32 @@ pub(super) fn answered(core: &mut Core, slot: u32, polled: Polled) {
     }
 }
 
+/// The session is closed: a request that waits for it hears so.
+pub(crate) fn closing(core: &mut Core, slot: u32) {
+    let Some(poll) = poll_of(core, slot) else {
+        return;
+    };
+    let gone = match poll.manner {
+        Manner::Lines => NO_SESSION,
+        Manner::Comet(_) => comet::failure(403, comet::NO_SESSION),
+    };
+    if let Some(waiting) = poll.waiting.take() {
+        tell(core, waiting, gone);
+    }
+}
+
 /// Sets the session's next deadline: it is looked at as often as connections are that have a heartbeat.
 fn schedule(core: &mut Core, slot: u32) {
     let look_at_ms = core.now.ms + millis(core.shared.config.limits.ping_interval);
+    let is_unknown = is_unknown(core, slot);
     // While draining, the deadline is the one to go.
     if core.drain == Drain::No
         && let Some(poll) = poll_of(core, slot)
     {
-        let at_ms = poll.until_ms.min(look_at_ms);
+        let mut at_ms = poll.until_ms.min(look_at_ms);
+        if is_unknown {
+            at_ms = at_ms.min(poll.known_by_ms);
+        }
         core.wheel.schedule(slot, at_ms);
     }
 }
@@ -255,9 +286,19 @@ fn schedule(core: &mut Core, slot: u32) {
 pub(crate) fn deadline(core: &mut Core, slot: u32) {
     expire(core, slot);
     let now_ms = core.now.ms;
+    let is_unknown = is_unknown(core, slot);
     let Some(poll) = poll_of(core, slot) else {
         return;
     };
+    if is_unknown && now_ms >= poll.known_by_ms {
+        let is_waited_for = poll.waiting.is_some();
+        core.gauges.counters.handshake_timeouts.inc();
+        if is_waited_for {
+            return core.disconnect(slot, DisconnectCode::STALE);
+        }
+        // Nobody is there to hear why, and closing words would keep it.
+        return core.begin_close(slot);
+    }
     if now_ms < poll.until_ms {
         schedule(core, slot);
     } else if poll.waiting.is_some() {
@@ -267,6 +308,12 @@ pub(crate) fn deadline(core: &mut Core, slot: u32) {
         core.gauges.counters.polls_timed_out.inc();
         core.begin_close(slot);
     }
+}
+
+/// Its client has not said who it is.
+fn is_unknown(core: &Core, slot: u32) -> bool {
+    let is_it = |conn: &Conn| conn.phase == Phase::Handshake;
+    core.conns.get(slot).is_some_and(is_it)
 }
 
 /// Ends a session whose token has expired, as connections end that have a heartbeat.

@@ -4,14 +4,14 @@ use bytes::Bytes;
 use fanfare_wire::centrifuge::FilterNode;
 use fanfare_wire::centrifuge::codes::{DisconnectCode, ErrorCode, UnsubscribeCode};
 
-use super::{Ending, Voice, end, error_reply, gave_up, grant, reply_to, still_wants, voice};
+use super::{Ending, Voice, end, error_reply, gave_up, grant, reply_to, voice};
 use crate::api::{Payload, Position};
 use crate::authority::Grant;
 use crate::backend::{
     ConnectAsk, Connected, Extension, PublishAsk, Question, Refreshed, Refused, RpcAsk, SendAsk,
     SubRefreshAsk, SubscribeAsk, Subscribed,
 };
-use crate::conn::unix_or_never;
+use crate::conn::{Conn, Phase, unix_or_never};
 use crate::core::Core;
 use crate::encoding::data_in;
 use crate::membership::Subscribe;
@@ -21,8 +21,11 @@ use crate::slab::Key;
 
 // -- who a client is
 
-/// Bytes that a client may send while the backend is asked who it is.
+/// Bytes that a client may have waiting while the backend is asked who it is, with what it costs to keep them.
 const QUEUED_BYTES_MAX: usize = 64 * 1024;
+
+/// What a message costs to keep besides its bytes, in bytes: its place in the list, which doubles, and the allocator's.
+const MESSAGE_BYTES: usize = 64;
 
 /// What a client has sent while the backend is asked who it is: messages, and how many commands of each are done with.
 #[derive(Debug, Default)]
@@ -49,7 +52,7 @@ pub(super) fn queue(
     if message.is_empty() {
         return Ok(true);
     }
-    queued.bytes += message.len();
+    queued.bytes += message.len() + MESSAGE_BYTES;
     if queued.bytes > QUEUED_BYTES_MAX {
         return Err(DisconnectCode::TOO_MANY_REQUESTS.into());
     }
@@ -94,7 +97,9 @@ pub(super) fn who(
                 return end(core, slot, ending);
             }
             for (mut message, commands_done) in queued.into_iter().flat_map(|it| it.messages) {
-                go_on(core, slot, &mut message, commands_done);
+                if let Err(ending) = go_on(core, slot, &mut message, commands_done) {
+                    return end(core, slot, ending);
+                }
             }
         },
     );
@@ -116,22 +121,34 @@ fn known(
         Some(grant) => grant,
         None => grant(core, "").map_err(|_| DisconnectCode::INVALID_TOKEN)?,
     };
+    // Otherwise it is for the client to bring a token.
+    let is_refreshed = grant.expires_at.is_some() && core.asked().refresh;
     if let Some(conn) = core.conns.get_mut(slot) {
         let more = conn.more();
         more.meta = connected.meta.take();
-        more.is_refreshed_by_backend = grant.expires_at.is_some();
+        more.is_refreshed_by_backend = is_refreshed;
     }
     Ok((grant, connected))
 }
 
-/// Takes what a client has sent while the backend was asked who it is.
-fn go_on(core: &mut Core, slot: u32, message: &mut [u8], commands_done: usize) {
-    if !matches!(voice(core, slot), Voice::Centrifuge(_)) {
-        return super::receive(core, slot, message);
+/// Takes what a client has sent while the backend was asked who it is. What came before it may have ended the connection,
+/// or asked anew.
+fn go_on(
+    core: &mut Core,
+    slot: u32,
+    message: &mut [u8],
+    commands_done: usize,
+) -> Result<(), Ending> {
+    let is_heard = |conn: &Conn| matches!(conn.phase, Phase::Handshake | Phase::Open);
+    let is_heard = core.conns.get(slot).is_some_and(is_heard);
+    if !is_heard || queue(core, slot, message, commands_done)? {
+        return Ok(());
     }
-    if let Err(ending) = super::centrifuge::take_from(core, slot, message, commands_done) {
-        end(core, slot, ending);
+    if matches!(voice(core, slot), Voice::Centrifuge(_)) {
+        return super::centrifuge::take_from(core, slot, message, commands_done);
     }
+    super::receive(core, slot, message);
+    Ok(())
 }
 
 /// Asks whether a connection whose time is up may stay.
@@ -191,7 +208,7 @@ pub(super) fn join(
     subscribe: &Subscribe<'_>,
     data: &[u8],
 ) -> Result<(), ErrorCode> {
-    if core.is_in(slot, subscribe.room) {
+    if core.is_in(slot, subscribe.room) || core.is_asked_into(slot, subscribe.room) {
         return Err(ErrorCode::ALREADY_SUBSCRIBED);
     }
     let ask = SubscribeAsk {
@@ -211,11 +228,18 @@ pub(super) fn join(
         slot,
         |caller, answerer| Question::Subscribe(caller, ask, answerer),
         move |core, slot, answer| match answer {
-            Ok(_) if !still_wants(core, slot, wish.request) => gave_up(core, slot, wish.request),
+            _ if !core.no_longer_asked_into(slot, &wish.room, Some(wish.request)) => {
+                gave_up(core, slot, wish.request);
+            }
             Ok(subscribed) => wish.come_true(core, slot, subscribed),
             Err(answer) => refuse(core, slot, wish.request, answer),
         },
-    )
+    )?;
+    if let Some(conn) = core.conns.get_mut(slot) {
+        let asked_into = &mut conn.more().asked_into;
+        asked_into.push((subscribe.room.into(), subscribe.request));
+    }
+    Ok(())
 }
 
 /// A subscribe that the backend decides about.
@@ -231,15 +255,6 @@ struct Wish {
 impl Wish {
     fn come_true(&self, core: &mut Core, slot: u32, subscribed: Subscribed) {
         let Subscribed { grant, data } = subscribed;
-        if let Some(data) = data
-            && let Voice::Centrifuge(encoding) = voice(core, slot)
-            && let Some(conn) = core.conns.get_mut(slot)
-        {
-            let data = data_in(encoding.codec, &data);
-            let room_data = &mut conn.more().room_data;
-            room_data.retain(|(of, _)| *of != self.room);
-            room_data.push((self.room.clone(), data));
-        }
         let subscribe = Subscribe {
             request: self.request,
             recover: self.recover,
@@ -249,8 +264,22 @@ impl Wish {
             ..Subscribe::by_backend(&self.room, &grant)
         };
         if let Err(code) = core.subscribe(slot, subscribe) {
-            error_reply(core, slot, self.request, code);
+            return error_reply(core, slot, self.request, code);
         }
+        if let Some(data) = data
+            && let Voice::Centrifuge(encoding) = voice(core, slot)
+        {
+            keep_data(core, slot, &self.room, data_in(encoding.codec, &data));
+        }
+    }
+}
+
+/// Keeps data of the backend for when the client is told that it has joined. The room's answer is yet to come.
+pub(super) fn keep_data(core: &mut Core, slot: u32, room: &str, data: Bytes) {
+    if let Some(room) = core.rooms.find(room)
+        && let Some(conn) = core.conns.get_mut(slot)
+    {
+        conn.more().room_data.push((room, data));
     }
 }
 

@@ -70,7 +70,7 @@ pub(super) fn handle(
             emulation(core, slot, head, body, &answer)
         }),
         "/poll/connect" => request(core, slot, head, "POST", |core, answer| {
-            poll::connect(core, slot, body, answer)
+            poll::connect(core, slot, head, body, answer)
         }),
         "/poll/receive" => request(core, slot, head, "GET, POST", |core, answer| {
             poll::receive(core, slot, head, answer)
@@ -207,7 +207,7 @@ fn websocket(
 }
 
 /// Keeps of the opening request what the backend wants to see with its questions.
-fn keep_headers(core: &mut Core, slot: u32, head: &Head<'_>) {
+pub(super) fn keep_headers(core: &mut Core, slot: u32, head: &Head<'_>) {
     let Some(backend) = &core.shared.backend else {
         return;
     };

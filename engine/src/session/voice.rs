@@ -1,6 +1,6 @@
 //! What the engine has to say to a connection, in the dialect that it speaks.
 
-use fanfare_wire::centrifuge::codes::{ErrorCode, UnsubscribeCode};
+use fanfare_wire::centrifuge::codes::{DisconnectCode, ErrorCode, UnsubscribeCode};
 #[cfg(feature = "echo")]
 use fanfare_wire::ws;
 
@@ -113,26 +113,25 @@ pub(crate) fn joined(core: &mut Core, slot: u32, joined: Joined) {
     }
 }
 
-/// A request that was under way between shards has failed.
-pub(crate) fn failed(core: &mut Core, slot: u32, request: u32, error: ApiError) {
+/// A join has failed. Those of the server have no request.
+pub(crate) fn not_joined(core: &mut Core, slot: u32, request: u32, join: u32, error: ApiError) {
     error_reply(core, slot, request, error_code(error));
+    centrifuge::room_answered(core, slot, join);
 }
 
-/// A request to join ends because the room was left before it was joined.
+/// The same because the room was left before it was joined.
+pub(crate) fn gave_up_join(core: &mut Core, slot: u32, request: u32, join: u32) {
+    gave_up(core, slot, request);
+    centrifuge::room_answered(core, slot, join);
+}
+
+/// A request to join ends because the room is not wanted any more.
 pub(crate) fn gave_up(core: &mut Core, slot: u32, request: u32) {
     if let Voice::Goim(_) = voice(core, slot) {
         return goim::gave_up(core, slot, request);
     }
     // Temporary: an SDK that has subscribed again meanwhile must not take it for the end of that.
     error_reply(core, slot, request, ErrorCode::INTERNAL);
-}
-
-/// Whether a client that waits for the backend's word on a room still wants to be in it.
-pub(super) fn still_wants(core: &mut Core, slot: u32, request: u32) -> bool {
-    match voice(core, slot) {
-        Voice::Goim(_) => goim::still_wants(core, slot, request),
-        _ => true,
-    }
 }
 
 /// Answers a request with an error.
@@ -148,7 +147,7 @@ pub(super) fn refuse(core: &mut Core, slot: u32, request: u32, refusal: &Refusal
     }
     if request == 0 {
         // The server asked, not the client, or that wants no answer.
-        return centrifuge::greeting_failed(core, slot);
+        return;
     }
     match voice {
         Voice::Centrifuge(_) => centrifuge::refuse(core, slot, request, refusal),
@@ -199,6 +198,10 @@ const MESSAGES_LOST: &str = "messages were lost: too many waited";
 /// out of the room with a code upon which it subscribes again and recovers. goim has no word for it at all.
 pub(crate) fn gap(core: &mut Core, slot: u32, room: Key<Room>, from: u64, to: u64) {
     match voice(core, slot) {
+        Voice::Centrifuge(_) if core.is_in_by_server(slot, room) => {
+            // Whom the server has put there cannot subscribe again: it comes back, and is put there again.
+            core.disconnect(slot, DisconnectCode::INSUFFICIENT_STATE);
+        }
         Voice::Centrifuge(_) => {
             core.unsubscribe_with(slot, room, UnsubscribeCode::INSUFFICIENT_STATE)
         }

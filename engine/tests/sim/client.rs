@@ -81,6 +81,8 @@ pub(crate) struct Connection {
     pub(crate) stalled_until: Duration,
     /// The server may find that it reads too slowly.
     pub(crate) is_slow: bool,
+    /// The server has put it into a room.
+    pub(crate) is_put: bool,
     pub(crate) has_left: bool,
     pub(crate) disconnected: Option<u16>,
     pub(crate) pings: u32,
@@ -236,6 +238,7 @@ impl Client {
             rooms: BTreeMap::new(),
             stalled_until: Duration::ZERO,
             is_slow,
+            is_put: false,
             has_left: false,
             disconnected: None,
             pings: 0,

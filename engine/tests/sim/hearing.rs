@@ -119,6 +119,7 @@ impl Client {
             }
         }
         let connection = self.connection.as_mut().ok_or("just heard from it")?;
+        connection.is_put |= subscribed.request == 0;
         let whose = format!("{} (socket {})", self.user, connection.end.socket());
         let view = scene.ledger.joined(whose, subscribed, since)?;
         if connection
@@ -181,6 +182,8 @@ impl Client {
         let is_excused = match code {
             // Slow: a small lane overflows under anyone.
             3008 => true,
+            // The same in a room that it cannot subscribe to again, because the server has put it there.
+            3010 => connection.is_put,
             3001 => scene.is_draining,
             3012 => connection.is_slow,
             3502 => connection.client.is_none(),

@@ -275,7 +275,6 @@ fn a_publication_is_let_through_or_changed() {
             skip_history: true,
             tags: vec![("a".into(), "1".into()), ("b".into(), "2".into())],
             idempotency_key: Some("k".into()),
-            is_delta: true,
         })
     );
     let data = |body| decided(body).expect("yes").data;

@@ -10,7 +10,7 @@ use super::replies::{encoding, say};
 use super::{codec, greeting};
 use crate::api::{HistoryQuery, Payload, Position};
 use crate::authority::Denied;
-use crate::conn::Phase;
+use crate::conn::{PackedRights, Phase};
 use crate::core::Core;
 use crate::encoding::{Codec, centrifuge_data};
 use crate::membership::Subscribe;
@@ -229,6 +229,10 @@ fn refresh(
     id: u32,
     token: &str,
 ) -> Result<Result<(), ErrorCode>, Ending> {
+    if token.is_empty() {
+        // It would grant what anyone has, without an end.
+        return Ok(Err(ErrorCode::BAD_REQUEST));
+    }
     let grant = grant(core, token).map_err(|denied| match denied {
         // An error reply would be the end for SDKs; upon this they come back with another token.
         Denied::Expired => DisconnectCode::EXPIRED,
@@ -299,7 +303,7 @@ fn sub_refresh(
         membership.expires_at = grant
             .expires_at
             .map_or(0, |at| u32::try_from(at).unwrap_or(u32::MAX));
-        membership.rights = grant.rights.into();
+        membership.rights = PackedRights::new(grant.rights, membership.rights.is_by_server());
     }
     let (expires, ttl_s) = ttl(core, grant.expires_at);
     say!(

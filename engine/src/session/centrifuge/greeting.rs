@@ -10,7 +10,7 @@ use fanfare_wire::centrifuge::{
 
 use super::codec;
 use super::commands::{position, ttl};
-use super::replies::{encode, encoding, subscription};
+use super::replies::{encode, encoding, subscription, take_data};
 use crate::api::Position;
 use crate::authority::{Denied, Grant};
 use crate::backend::{ConnectAsk, Connected, Subscribed};
@@ -18,7 +18,9 @@ use crate::core::Core;
 use crate::encoding::{Carrier, Codec, centrifuge_publication, data_in};
 use crate::membership::Subscribe;
 use crate::message::Joined;
+use crate::room::Room;
 use crate::session::{Ending, SessionName, error_reply, grant, questions};
+use crate::slab::Key;
 
 /// Expired tokens that a connection may try: each costs the check of a signature.
 const EXPIRED_TOKENS_MAX: u16 = 3;
@@ -30,8 +32,8 @@ pub(crate) struct Greeting {
     id: u32,
     /// Data of the backend, as the connection's codec has it.
     data: Bytes,
-    /// Rooms that have not answered.
-    missing: usize,
+    /// Its joins that have not been answered. The server may put it into other rooms meanwhile.
+    missing: Vec<u32>,
     /// Where in the output that is held the greeting belongs.
     place: usize,
     joined: Vec<Joined>,
@@ -39,7 +41,7 @@ pub(crate) struct Greeting {
 
 impl std::fmt::Debug for Greeting {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Greeting({} missing)", self.missing)
+        write!(f, "Greeting({} missing)", self.missing.len())
     }
 }
 
@@ -153,7 +155,7 @@ fn welcome(
 ) {
     let encoding = encoding(core, slot);
     let rooms = grant.rooms.clone();
-    let mut room_data = grant.room_data.clone();
+    let room_data = grant.room_data.clone();
     let rooms = rooms
         .into_iter()
         .map(|room| (false, room, Subscribed::default()))
@@ -166,12 +168,9 @@ fn welcome(
     if core.authenticated(slot, grant, encoding).is_none() {
         return;
     }
-    let mut missing = 0;
+    let mut missing = Vec::new();
     for (is_by_backend, room, Subscribed { grant, data }) in rooms {
         let recover = left_off.iter().find(|(of, _)| *of == room);
-        if let Some(data) = data {
-            room_data.push((room.clone(), data));
-        }
         let subscribe = Subscribe {
             recover: recover.map(|(_, at)| *at),
             ..if is_by_backend {
@@ -181,8 +180,15 @@ fn welcome(
             }
         };
         match core.subscribe(slot, subscribe) {
-            Ok(()) => missing += 1,
-            Err(_) => core.gauges.counters.client_errors.inc(),
+            Ok(()) => missing.push(core.joins),
+            Err(_) => {
+                core.gauges.counters.client_errors.inc();
+                continue;
+            }
+        }
+        let by_token = room_data.iter().find(|(of, _)| *of == room);
+        if let Some(data) = data.as_ref().or(by_token.map(|(_, data)| data)) {
+            questions::keep_data(core, slot, &room, data_in(encoding.codec, data));
         }
     }
     let data = connected.data.map(|data| data_in(encoding.codec, &data));
@@ -193,43 +199,36 @@ fn welcome(
         place: 0,
         joined: Vec::new(),
     };
-    if missing == 0 {
+    if greeting.missing.is_empty() {
         let hello = hello(core, slot, &greeting);
         return core.write(slot, |out| out.extend_from_slice(&hello));
     }
     // Until it has been greeted it is sent nothing: publications of rooms that answered first would come before.
     greeting.place = core.hold(slot);
     if let Some(conn) = core.conns.get_mut(slot) {
-        let more = conn.more();
-        more.greeting = Some(greeting);
-        more.room_data = room_data
-            .into_iter()
-            .map(|(room, data)| (room, data_in(encoding.codec, &data)))
-            .collect();
+        conn.more().greeting = Some(greeting);
     }
 }
 
 /// Keeps what a room answers for the greeting. Gives it back when the client has been greeted.
 pub(super) fn room_joined(core: &mut Core, slot: u32, joined: Joined) -> Option<Joined> {
-    let Some(greeting) = greeting(core, slot) else {
+    let is_its = |greeting: &&mut Greeting| greeting.missing.contains(&joined.join);
+    let Some(greeting) = greeting(core, slot).filter(is_its) else {
         return Some(joined);
     };
+    let join = joined.join;
     greeting.joined.push(joined);
-    room_answered(core, slot);
+    room_answered(core, slot, join);
     None
 }
 
-/// A room that the server wanted the client in does not want it.
-pub(in crate::session) fn greeting_failed(core: &mut Core, slot: u32) {
-    room_answered(core, slot);
-}
-
-fn room_answered(core: &mut Core, slot: u32) {
+/// A join that the server began has come to its end, one way or the other.
+pub(in crate::session) fn room_answered(core: &mut Core, slot: u32, join: u32) {
     let Some(greeting) = greeting(core, slot) else {
         return;
     };
-    greeting.missing -= 1;
-    if greeting.missing > 0 {
+    greeting.missing.retain(|it| *it != join);
+    if !greeting.missing.is_empty() {
         return;
     }
     let more = core
@@ -251,12 +250,11 @@ fn greeting(core: &mut Core, slot: u32) -> Option<&mut Greeting> {
 fn hello(core: &mut Core, slot: u32, greeting: &Greeting) -> Vec<u8> {
     let mut hello = Vec::new();
     let name = core.conns.name(slot);
-    let room_data = core
-        .conns
-        .get_mut(slot)
-        .and_then(|conn| conn.some_more_mut())
-        .map(|more| std::mem::take(&mut more.room_data))
-        .unwrap_or_default();
+    let room_data: Vec<(Key<Room>, Bytes)> = greeting
+        .joined
+        .iter()
+        .map(|it| (it.local, take_data(core, slot, it.local)))
+        .collect();
     let Some(conn) = core.conns.get(slot) else {
         return hello;
     };
@@ -289,7 +287,7 @@ fn hello(core: &mut Core, slot: u32, greeting: &Greeting) -> Vec<u8> {
                 .flatten()
                 .map(|publication| centrifuge_publication(publication, codec, true))
                 .collect();
-            let data = room_data.iter().find(|(of, _)| **of == *room.name);
+            let data = room_data.iter().find(|(of, _)| *of == it.local);
             let result = SubscribeResult {
                 data: data.map_or(b"", |(_, data)| data),
                 ..subscription(core, slot, it, room)

@@ -6,7 +6,7 @@ mod greeting;
 mod replies;
 
 pub(crate) use greeting::Greeting;
-pub(super) use greeting::greeting_failed;
+pub(super) use greeting::room_answered;
 pub(super) use replies::{answer, disconnect, joined, ping, refuse, unsubscribed};
 
 use fanfare_wire::centrifuge::codes::DisconnectCode;

@@ -12,6 +12,7 @@ use fanfare_wire::{http, ws};
 use super::codec;
 use super::commands::ttl;
 use super::greeting;
+use crate::conn::Conn;
 use crate::core::Core;
 use crate::encoding::{Carrier, Codec, Encoding, centrifuge_publication, client_info, whole};
 use crate::hooks::Refusal;
@@ -136,11 +137,7 @@ pub(in crate::session) fn joined(core: &mut Core, slot: u32, joined: Joined) {
 }
 
 fn subscribed(core: &mut Core, slot: u32, joined: &Joined) {
-    let Some(room) = core.rooms.slab.get(joined.local) else {
-        return;
-    };
-    let name = Arc::clone(&room.name);
-    let data = take_data(core, slot, &name);
+    let data = take_data(core, slot, joined.local);
     let Some(room) = core.rooms.slab.get(joined.local) else {
         return;
     };
@@ -172,18 +169,15 @@ fn subscribed(core: &mut Core, slot: u32, joined: &Joined) {
 }
 
 /// What the backend has for a client that joins this room.
-fn take_data(core: &mut Core, slot: u32, room: &str) -> Bytes {
-    let Some(more) = core
-        .conns
-        .get_mut(slot)
-        .and_then(|conn| conn.some_more_mut())
-    else {
+pub(super) fn take_data(core: &mut Core, slot: u32, room: Key<Room>) -> Bytes {
+    let more = core.conns.get_mut(slot).and_then(Conn::some_more_mut);
+    let Some(room_data) = more.map(|more| &mut more.room_data) else {
         return Bytes::new();
     };
-    let Some(at) = more.room_data.iter().position(|(of, _)| **of == *room) else {
+    let Some(at) = room_data.iter().position(|(of, _)| *of == room) else {
         return Bytes::new();
     };
-    more.room_data.swap_remove(at).1
+    room_data.swap_remove(at).1
 }
 
 /// A membership, as the client is told of it.

@@ -10,7 +10,7 @@ use fanfare_wire::goim::{self, Frame, MessageForm, Operation};
 use fanfare_wire::ws;
 
 use self::rooms::{Change, change_room, current_room};
-pub(super) use self::rooms::{gave_up, joined, refuse, still_wants};
+pub(super) use self::rooms::{gave_up, joined, refuse};
 use super::{Ending, Incoming, Voice, questions, set_voice};
 use crate::conn::Phase;
 use crate::core::Core;

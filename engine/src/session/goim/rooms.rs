@@ -212,17 +212,13 @@ pub(in crate::session) fn gave_up(core: &mut Core, slot: u32, request: u32) {
 
 /// A room does not want the client. Who has been told at auth that all is well, and it is not, has to go.
 pub(in crate::session) fn refuse(core: &mut Core, slot: u32, request: u32, refusal: &Refusal) {
-    if request <= ROOM_AT_AUTH && still_wants(core, slot, request) {
+    if refusal.code == ErrorCode::ALREADY_SUBSCRIBED {
+        // The server has put it there in between.
+        if let Some(subscriber) = subscriber(core, slot) {
+            subscriber.keeps_room |= subscriber.joining() == Some(request);
+        }
+    } else if request <= ROOM_AT_AUTH {
         return core.disconnect(slot, ending_code(refusal.code));
     }
     ended(core, slot, request);
-}
-
-/// Whether the join that has this number is of the room that the client has asked for last.
-pub(in crate::session) fn still_wants(core: &mut Core, slot: u32, request: u32) -> bool {
-    request == AT_AUTH
-        || subscriber(core, slot).is_some_and(|it| {
-            let is_it = |change: &Change| change.request == request;
-            it.room.is_some() && it.change().is_none_or(is_it)
-        })
 }
