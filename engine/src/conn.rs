@@ -1,15 +1,19 @@
 //! A connection: what is kept for each of a million. Every byte here is a megabyte there.
 
+use std::hash::BuildHasher;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use foldhash::fast::FixedState;
 use smallvec::SmallVec;
 
+use crate::api::ClientId;
 use crate::authority::{Capability, Grant, Rights};
 use crate::encoding::Encoding;
 use crate::ids::{ConnRef, ShardId};
 use crate::message::Join;
+use crate::ring::Token;
 use crate::room::Room;
 use crate::session::goim::Subscriber;
 use crate::session::{Greeting, Queued, Session, Voice};
@@ -69,8 +73,6 @@ pub(crate) struct More {
     pub(crate) asked_into: Vec<(Box<str>, u32)>,
     /// What its subscription tokens say of it, by room.
     pub(crate) channel_info: Vec<(Key<Room>, Box<str>)>,
-    /// The random half of the client id that the backend was told, before there is an identity.
-    pub(crate) nonce: Option<u64>,
     /// The rooms that its token put it into.
     pub(crate) rooms_by_token: Vec<Box<str>>,
     /// The backend says how long it may stay, not a token.
@@ -202,8 +204,6 @@ pub(crate) fn unix_or_never(at: Option<u64>) -> u32 {
 #[derive(Debug)]
 pub(crate) struct Identity {
     pub(crate) user: Box<str>,
-    /// The random half of its client id.
-    pub(crate) nonce: u64,
     /// What few tokens bring, apart, so that the others do not pay for it.
     extras: Option<Box<Extras>>,
     /// Unix seconds; 0: never.
@@ -220,10 +220,9 @@ struct Extras {
 
 impl Identity {
     /// What a token grants to a client of this encoding.
-    pub(crate) fn new(grant: Grant, encoding: Encoding, nonce: u64) -> Self {
+    pub(crate) fn new(grant: Grant, encoding: Encoding) -> Self {
         let mut identity = Self {
             user: grant.user,
-            nonce,
             extras: None,
             expires_at: 0,
             encoding,
@@ -461,14 +460,24 @@ impl Membership {
 
 #[derive(Debug)]
 struct Entry {
-    generation: u32,
+    /// How many connections have been in the slot before.
+    opened: u32,
     conn: Option<Conn>,
+}
+
+impl Entry {
+    /// The same, as far as tokens of the ring have room for it.
+    const fn generation(&self) -> u32 {
+        self.opened & Token::GENERATION_MASK
+    }
 }
 
 /// The connections of a shard, by slot.
 #[derive(Debug)]
 pub(crate) struct Conns {
     shard: ShardId,
+    /// What makes the second half of client ids, another in each process. Nobody has to keep theirs.
+    client_ids: FixedState,
     entries: Vec<Entry>,
     open: u32,
     /// Slots from here on have no socket.
@@ -483,6 +492,7 @@ impl Conns {
     pub(crate) fn new(shard: ShardId, slots: u32) -> Self {
         Self {
             shard,
+            client_ids: FixedState::with_seed(fastrand::u64(..)),
             entries: Vec::with_capacity(slots as usize),
             open: 0,
             sockets: slots,
@@ -516,7 +526,7 @@ impl Conns {
     pub(crate) fn open(&mut self, slot: u32) -> ConnRef {
         while self.entries.len() <= slot as usize {
             self.entries.push(Entry {
-                generation: 0,
+                opened: 0,
                 conn: None,
             });
         }
@@ -527,14 +537,14 @@ impl Conns {
         );
         entry.conn = Some(Conn::new());
         self.open += 1;
-        ConnRef::new(self.shard, entry.generation, slot)
+        self.name(slot)
     }
 
     /// Forgets the connection; its generation is over.
     pub(crate) fn close(&mut self, slot: u32) {
         let entry = &mut self.entries[slot as usize];
         if entry.conn.take().is_some() {
-            entry.generation = (entry.generation + 1) & crate::ring::Token::GENERATION_MASK;
+            entry.opened = entry.opened.wrapping_add(1);
             if slot < self.sockets {
                 self.open -= 1;
             } else {
@@ -555,14 +565,12 @@ impl Conns {
     pub(crate) fn is_current(&self, slot: u32, generation: u32) -> bool {
         self.entries
             .get(slot as usize)
-            .is_some_and(|entry| entry.conn.is_some() && entry.generation == generation)
+            .is_some_and(|entry| entry.conn.is_some() && entry.generation() == generation)
     }
 
     /// The generation of whoever is in the slot, or was last.
     pub(crate) fn generation(&self, slot: u32) -> u32 {
-        self.entries
-            .get(slot as usize)
-            .map_or(0, |entry| entry.generation)
+        self.entries.get(slot as usize).map_or(0, Entry::generation)
     }
 
     /// The slot of this connection, if it still lives.
@@ -573,7 +581,14 @@ impl Conns {
 
     /// The name of the slot's connection.
     pub(crate) fn name(&self, slot: u32) -> ConnRef {
-        ConnRef::new(self.shard, self.entries[slot as usize].generation, slot)
+        ConnRef::new(self.shard, self.entries[slot as usize].generation(), slot)
+    }
+
+    /// The public name of the slot's connection. It is no secret, and opens nothing.
+    pub(crate) fn client_id(&self, slot: u32) -> ClientId {
+        // Names of connections repeat after 2^24 of them in a slot, client ids do not.
+        let which = (slot, self.entries[slot as usize].opened);
+        self.name(slot).client_id(self.client_ids.hash_one(which))
     }
 
     pub(crate) const fn open_count(&self) -> u32 {
@@ -586,6 +601,6 @@ impl Conns {
 }
 
 const _: () = assert!(
-    size_of::<Entry>() <= 128 && size_of::<Identity>() <= 40 && size_of::<Extra>() <= 40,
+    size_of::<Entry>() <= 128 && size_of::<Identity>() <= 32 && size_of::<Extra>() <= 40,
     "bytes per connection are the product: docs/architecture.md"
 );

@@ -337,12 +337,10 @@ impl Core {
         // Once, and nobody who has been told to go.
         let is_new = |conn: &&mut crate::conn::Conn| conn.phase == Phase::Handshake;
         let conn = self.conns.get_mut(slot).filter(is_new)?;
-        let told = conn.some_more_mut().and_then(|more| more.nonce.take());
-        let nonce = told.unwrap_or_else(|| fastrand::u64(..));
         conn.phase = Phase::Open;
         conn.requests = 0;
         let (user, is_service) = (grant.user.clone(), grant.is_service);
-        conn.identity = Some(Box::new(Identity::new(grant, encoding, nonce)));
+        conn.identity = Some(Box::new(Identity::new(grant, encoding)));
         if let Some(room) = self.rooms.slab.get_mut(self.everyone) {
             conn.everyone = room.lane_or_new(encoding, 0).join(slot);
         }
@@ -355,7 +353,7 @@ impl Core {
         if self.drain == Drain::No {
             self.schedule_in(slot, ping_in);
         }
-        Some(name.client_id(nonce))
+        Some(self.conns.client_id(slot))
     }
 
     /// The connection is to be found by this key of goim.

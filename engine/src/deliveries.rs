@@ -244,11 +244,7 @@ impl Core {
         let Some(slot) = self.conns.slot_of(client.conn()) else {
             return 0;
         };
-        let is_it = |conn: &Conn| {
-            conn.identity
-                .as_ref()
-                .is_some_and(|identity| identity.nonce == client.nonce())
-        };
+        let is_it = |conn: &Conn| conn.identity.is_some() && self.conns.client_id(slot) == client;
         if !self.conns.get(slot).is_some_and(is_it) {
             return 0;
         }

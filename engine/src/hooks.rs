@@ -108,14 +108,10 @@ impl Core {
     fn caller(&self, slot: u32) -> Caller {
         let conn = self.conns.get(slot);
         let identity = conn.and_then(|conn| conn.identity.as_ref());
-        let name = self.conns.name(slot);
         let (transport, protocol, encoding) = describe(conn.map_or(Voice::None, |conn| conn.voice));
         let more = conn.and_then(|conn| conn.some_more());
-        let nonce = identity
-            .map(|it| it.nonce)
-            .or_else(|| more.and_then(|more| more.nonce));
         Caller {
-            client: name.client_id(nonce.unwrap_or_default()).to_string().into(),
+            client: self.conns.client_id(slot).to_string().into(),
             user: identity.map_or_else(Box::default, |it| it.user.clone()),
             transport,
             protocol,

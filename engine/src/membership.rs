@@ -163,7 +163,7 @@ impl Core {
         encoding.is_delta = subscribe.wants_delta && options.delta && encoding.codec.has_deltas();
         let conn_ref = self.conns.name(slot);
         let presence = (options.presence || options.join_leave).then(|| PresenceEntry {
-            client: conn_ref.client_id(identity.nonce),
+            client: self.conns.client_id(slot),
             user: identity.user.clone(),
             connection_info: identity.info(),
             channel_info,

@@ -57,12 +57,7 @@ impl Core {
             Some(info.clone())
         });
         Some(Box::new(Publisher {
-            client: self
-                .conns
-                .name(slot)
-                .client_id(identity.nonce)
-                .to_string()
-                .into(),
+            client: self.conns.client_id(slot).to_string().into(),
             user: identity.user.clone(),
             connection_info: identity.info(),
             channel_info,

@@ -79,7 +79,6 @@ pub(super) fn who(
     let Some(conn) = core.conns.get_mut(slot) else {
         return Ok(());
     };
-    conn.more().nonce = Some(fastrand::u64(..));
     conn.more().queued = Some(Queued::default());
     let asked = core.ask(
         slot,

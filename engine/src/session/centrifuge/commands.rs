@@ -238,7 +238,6 @@ fn refresh(
         Denied::Expired => DisconnectCode::EXPIRED,
         Denied::Invalid | Denied::NotPermitted => DisconnectCode::INVALID_TOKEN,
     })?;
-    let name = core.conn_ref(slot);
     let Some(conn) = core.conns.get_mut(slot) else {
         return Ok(Ok(()));
     };
@@ -258,7 +257,7 @@ fn refresh(
     }
     let expires_at = grant.expires_at;
     identity.refresh(grant);
-    let client = name.client_id(identity.nonce).to_string();
+    let client = core.conns.client_id(slot).to_string();
     let (expires, ttl_s) = ttl(core, expires_at);
     let result = RefreshResult {
         client: &client,

@@ -261,7 +261,7 @@ fn hello(core: &mut Core, slot: u32, greeting: &Greeting) -> Vec<u8> {
     let Some(identity) = &conn.identity else {
         return hello;
     };
-    let client = name.client_id(identity.nonce).to_string();
+    let client = core.conns.client_id(slot).to_string();
     // A client that the backend refreshes need not do so itself, nor know of it.
     let is_refreshed = conn.is_refreshed_by_backend();
     let expires_at =
