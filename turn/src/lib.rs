@@ -1,7 +1,11 @@
 //! The STUN/TURN relay of Fanfare, so that WebRTC calls need no second server to operate.
 //!
-//! Nothing is implemented yet, and nothing here pretends to be. The shape it will have: a sans-IO core for RFC 8489 and
-//! RFC 8656 (messages and time in, actions out), and relay threads that run it on rings of their own
-//! (`fanfare_engine::ring`), so that media never waits behind a fan-out. It depends on `fanfare-wire` and on the
-//! engine's ring, and `fanfare-control` on it; nothing points back.
+//! What is here so far are the parts that decide: messages ([`stun`]), nonces that nobody has to remember ([`nonce`]), who
+//! may use the relay ([`credentials`]), and which peers it may reach ([`policy`]). The allocations, and the threads that
+//! carry packets on rings of their own, are not, and nothing here pretends to relay.
 #![forbid(unsafe_code)]
+
+pub mod credentials;
+pub mod nonce;
+pub mod policy;
+pub mod stun;
