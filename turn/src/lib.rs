@@ -5,7 +5,10 @@
 //! carry packets on rings of their own, are not, and nothing here pretends to relay.
 #![forbid(unsafe_code)]
 
+pub mod budget;
 pub mod credentials;
+pub mod framing;
 pub mod nonce;
 pub mod policy;
+pub mod ports;
 pub mod stun;
