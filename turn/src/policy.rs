@@ -118,15 +118,20 @@ impl PeerPolicy {
     /// # Errors
     /// Which rule is against it.
     pub fn check_socket(&self, peer: SocketAddr) -> Result<(), Denied> {
-        let peer = canonical_socket(peer);
-        // A socket that listens on all addresses is at any of them.
-        let is_own = |own: &SocketAddr| {
-            own.port() == peer.port() && (own.ip() == peer.ip() || own.ip().is_unspecified())
-        };
-        if self.own.iter().any(is_own) {
+        if self.is_own(peer) {
             return Err(Denied::Own(peer));
         }
         self.check(peer.ip())
+    }
+
+    /// Whether this is a socket of the server. One that listens on all addresses is taken to be at any, those of others
+    /// included: what comes from there is better not answered.
+    #[must_use]
+    pub fn is_own(&self, socket: SocketAddr) -> bool {
+        let socket = canonical_socket(socket);
+        self.own.iter().any(|own| {
+            own.port() == socket.port() && (own.ip() == socket.ip() || own.ip().is_unspecified())
+        })
     }
 }
 

@@ -14,7 +14,7 @@ const ATTRIBUTES_MAX: usize = 128;
 const FINGERPRINT_MASK: u32 = 0x5354_554e;
 
 /// Why bytes are no message. What is not one is not answered, so these are names of counters rather than texts for people.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum Malformed {
     /// The first two bits, the cookie, or the length in the header.
     #[error("the header is not one of STUN, or has another length than the message")]

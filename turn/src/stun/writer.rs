@@ -50,6 +50,19 @@ impl<'b> Writer<'b> {
         self
     }
 
+    /// Adds all of an attribute but its value, so many bytes that are sent behind what was written here, with their padding;
+    /// `None`, and nothing is added, if the message would be too long.
+    pub fn begin_attribute(&mut self, kind: AttributeType, value_bytes: usize) -> Option<()> {
+        let length = u16::try_from(value_bytes).ok()?;
+        let total =
+            self.out.len() - self.start - HEADER_BYTES + 4 + value_bytes.next_multiple_of(4);
+        let total = u16::try_from(total).ok()?;
+        self.out.extend_from_slice(&kind.0.to_be_bytes());
+        self.out.extend_from_slice(&length.to_be_bytes());
+        self.out[self.start + 2..self.start + 4].copy_from_slice(&total.to_be_bytes());
+        Some(())
+    }
+
     /// Adds an address that is hidden from whoever rewrites addresses on the way.
     pub fn xor_address(&mut self, kind: AttributeType, address: SocketAddr) -> &mut Self {
         let (value, length) = address::write_xor(address, &self.transaction);

@@ -1,0 +1,144 @@
+//! What a client has been given.
+
+use std::net::SocketAddr;
+
+use super::{Client, Now, Relay, RelaySocket, Sockets};
+use crate::budget::Meter;
+use crate::peers::Peers;
+use crate::ports::UserKey;
+use crate::stun::{Key, TransactionId};
+
+/// How long a port is kept for whoever has the token, in seconds (RFC 8656 section 7.2: at least 30).
+pub(super) const RESERVATION_S: u32 = 30;
+
+/// Bytes of RESERVATION-TOKEN.
+pub(super) const TOKEN_BYTES: usize = 8;
+
+/// What a client has been given.
+#[derive(Debug)]
+pub struct Allocation {
+    pub(super) user: Box<[u8]>,
+    pub(super) key: Key,
+    /// One of each family at most.
+    pub(super) sockets: [Option<Relayed>; 2],
+    /// Seconds of the clock that never runs backwards.
+    pub(super) until_s: u32,
+    pub(super) peers: Peers,
+    pub(super) packets: Meter,
+    pub(super) bytes: Meter,
+    /// What it was made by: a request that comes twice is answered twice alike.
+    pub(super) made_by: Made,
+    /// Packets and bytes that were relayed, to peers and from them.
+    pub(super) relayed: [(u64, u64); 2],
+}
+
+/// A relayed address.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Relayed {
+    pub(super) socket: RelaySocket,
+    /// As the client is told.
+    pub(super) address: SocketAddr,
+}
+
+/// The request that an allocation was made by, and what of the answer is not found elsewhere.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Made {
+    pub(super) transaction: TransactionId,
+    pub(super) lifetime_s: u32,
+    pub(super) token: Option<[u8; TOKEN_BYTES]>,
+    /// The family that was asked for besides, and could not be had.
+    pub(super) refused: Option<u16>,
+}
+
+/// A socket that is kept for the next allocation of a user.
+#[derive(Debug)]
+pub(super) struct Reservation {
+    pub(super) token: [u8; TOKEN_BYTES],
+    pub(super) user: Box<[u8]>,
+    pub(super) family: usize,
+    pub(super) relayed: Relayed,
+    pub(super) until_s: u32,
+}
+
+impl Allocation {
+    /// Whose it is.
+    #[must_use]
+    pub fn user(&self) -> &[u8] {
+        &self.user
+    }
+
+    /// The addresses that peers send to.
+    pub fn addresses(&self) -> impl Iterator<Item = SocketAddr> {
+        self.sockets.iter().flatten().map(|it| it.address)
+    }
+
+    /// Packets and bytes that were relayed: to peers, and from them.
+    #[must_use]
+    pub const fn relayed(&self) -> [(u64, u64); 2] {
+        self.relayed
+    }
+}
+
+/// 0 for IPv4, 1 for IPv6.
+pub(super) const fn family_of(address: SocketAddr) -> usize {
+    if address.is_ipv4() { 0 } else { 1 }
+}
+
+/// Another number for another user.
+pub(super) fn user_key(user: &[u8]) -> UserKey {
+    use std::hash::BuildHasher;
+    foldhash::fast::FixedState::with_seed(0).hash_one(user)
+}
+
+impl Relay {
+    /// Takes an allocation away from a client, if it has one.
+    pub(super) fn free(&mut self, client: &Client, now: Now, sockets: &mut impl Sockets) {
+        let Some(allocation) = self.allocations.remove(client) else {
+            return;
+        };
+        for family in 0..2 {
+            if let Some(relayed) = allocation.sockets[family] {
+                self.close(family, relayed, &allocation.user, now, sockets);
+            }
+        }
+        self.quota.give_back(&allocation.user);
+    }
+
+    pub(super) fn close(
+        &mut self,
+        family: usize,
+        relayed: Relayed,
+        user: &[u8],
+        now: Now,
+        sockets: &mut impl Sockets,
+    ) {
+        sockets.close(relayed.socket);
+        self.set_owner(relayed.socket, None);
+        if let Some(family) = &mut self.families[family] {
+            family
+                .ports
+                .give_back(relayed.address.port(), user_key(user), now.s());
+        }
+    }
+
+    pub(super) fn set_owner(&mut self, socket: RelaySocket, owner: Option<Client>) {
+        let at = socket.0 as usize;
+        if self.owners.len() <= at {
+            self.owners.resize(at + 1, None);
+        }
+        self.owners[at] = owner;
+    }
+
+    /// Gives up the ports that nobody came for.
+    pub(super) fn sweep_reservations(&mut self, now: Now, sockets: &mut impl Sockets) {
+        while let Some(reservation) = self.reservations.pop_front_if(|it| it.until_s <= now.s()) {
+            let Reservation {
+                family,
+                relayed,
+                user,
+                ..
+            } = reservation;
+            self.close(family, relayed, &user, now, sockets);
+        }
+    }
+}

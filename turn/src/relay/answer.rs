@@ -1,0 +1,68 @@
+//! Answers to requests.
+
+use std::net::SocketAddr;
+
+use super::authentication::Known;
+use crate::stun::{AttributeType, Class, Integrity, Key, Message, Method, TransactionId, Writer};
+
+/// An answer that is being written: signed if the request was, with a fingerprint if it had one.
+#[derive(Debug)]
+pub(super) struct Answer<'b> {
+    out: &'b mut Vec<u8>,
+    method: Method,
+    transaction: TransactionId,
+    signer: Option<(Integrity, Key)>,
+    has_fingerprint: bool,
+}
+
+impl<'b> Answer<'b> {
+    pub(super) fn to(
+        message: &Message<'_>,
+        known: Option<&Known<'_>>,
+        out: &'b mut Vec<u8>,
+    ) -> Self {
+        Self {
+            out,
+            method: message.method(),
+            transaction: message.transaction(),
+            signer: known.map(|known| (known.integrity, known.key)),
+            has_fingerprint: message.has_fingerprint(),
+        }
+    }
+
+    /// It was done, and this is what came of it.
+    pub(super) fn success(self, write: impl FnOnce(&mut Writer<'_>)) {
+        self.write(Class::Success, write);
+    }
+
+    /// It was not.
+    pub(super) fn error(self, code: u16) {
+        self.error_with(code, |_| {});
+    }
+
+    /// It was not, and this belongs to it.
+    pub(super) fn error_with(self, code: u16, write: impl FnOnce(&mut Writer<'_>)) {
+        self.write(Class::Error, |writer| {
+            writer.error(code);
+            write(writer);
+        });
+    }
+
+    /// Where the client seems to be.
+    pub(super) fn binding(self, client: SocketAddr) {
+        self.success(|writer| {
+            writer.xor_address(AttributeType::XOR_MAPPED_ADDRESS, client);
+        });
+    }
+
+    fn write(self, class: Class, write: impl FnOnce(&mut Writer<'_>)) {
+        let mut writer = Writer::new(self.out, class, self.method, self.transaction);
+        write(&mut writer);
+        if let Some((integrity, key)) = &self.signer {
+            writer.integrity(*integrity, key);
+        }
+        if self.has_fingerprint {
+            writer.fingerprint();
+        }
+    }
+}

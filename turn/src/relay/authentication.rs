@@ -1,0 +1,140 @@
+//! Who sends a request: the long-term mechanism of RFC 8489 section 9.2.4.
+
+use std::borrow::Cow;
+
+use super::answer::Answer;
+use super::{Client, Now, Relay};
+use crate::credentials::USER_BYTES_MAX;
+use crate::stun::{AttributeType, Integrity, Key, Message, PasswordAlgorithm};
+
+/// What PASSWORD-ALGORITHMS says here: SHA-256 and MD5, without parameters (RFC 8489 section 14.11).
+const PASSWORD_ALGORITHMS: [u8; 8] = [0, 2, 0, 0, 0, 1, 0, 0];
+
+/// Who has signed a request.
+#[derive(Debug)]
+pub(super) struct Known<'u> {
+    pub(super) user: Cow<'u, [u8]>,
+    pub(super) key: Key,
+    pub(super) integrity: Integrity,
+}
+
+/// Why it is not known who sends a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Challenge {
+    /// It is not signed, or not by anybody known: 401.
+    Unauthenticated,
+    /// It is signed, but what belongs to that is missing or does not fit: 400.
+    BadRequest,
+    /// The nonce is too old or somebody else's: 438.
+    StaleNonce,
+}
+
+impl Relay {
+    pub(super) fn authenticate<'u>(
+        &self,
+        client: &Client,
+        message: &Message<'u>,
+        now: Now,
+    ) -> Result<Known<'u>, Challenge> {
+        let Some(integrity) = message.integrity() else {
+            return Err(Challenge::Unauthenticated);
+        };
+        let first = |kind| message.first(kind);
+        let (Some(realm), Some(nonce)) = (first(AttributeType::REALM), first(AttributeType::NONCE))
+        else {
+            return Err(Challenge::BadRequest);
+        };
+        let algorithm = password_algorithm(message).ok_or(Challenge::BadRequest)?;
+        let names = (
+            first(AttributeType::USERNAME),
+            first(AttributeType::USERHASH),
+        );
+        let is_one = match names {
+            (Some(user), None) => user.len() <= USER_BYTES_MAX,
+            (None, Some(hash)) => hash.len() == 32,
+            _ => false,
+        };
+        if !is_one {
+            return Err(Challenge::BadRequest);
+        }
+        // Before the signature: it costs as little, and a nonce of somebody else's says that the rest is, too.
+        self.nonces
+            .check(nonce, client.remote, now.unix_s)
+            .map_err(|_| Challenge::StaleNonce)?;
+        let credentials = &self.access.credentials;
+        // A realm that is not ours makes another key, which is nobody's.
+        let is_our_realm = realm == credentials.realm().as_bytes();
+        let user = match names {
+            (Some(user), _) => Cow::Borrowed(user),
+            (_, hash) => {
+                let user = hash.and_then(|hash| credentials.user_of_hash(hash));
+                Cow::Owned(user.unwrap_or_default().to_vec())
+            }
+        };
+        // Credentials are asked for when something is allocated; what is, may be kept with those it was allocated with.
+        if let Some(allocation) = self.allocations.get(client)
+            && *allocation.user == *user
+            && message.is_signed_with(&allocation.key)
+        {
+            let key = allocation.key;
+            return Ok(Known {
+                user,
+                key,
+                integrity,
+            });
+        }
+        let key = credentials
+            .check(message, &user, algorithm, u64::from(now.unix_s))
+            .map(|known| known.key);
+        match key {
+            Ok(key) if is_our_realm => Ok(Known {
+                user,
+                key,
+                integrity,
+            }),
+            _ => Err(Challenge::Unauthenticated),
+        }
+    }
+
+    /// Tells a stranger what is missing, in as few bytes as there can be.
+    pub(super) fn challenge(
+        &self,
+        client: &Client,
+        message: &Message<'_>,
+        challenge: Challenge,
+        now: Now,
+        reply: &mut Vec<u8>,
+    ) {
+        let answer = Answer::to(message, None, reply);
+        let code = match challenge {
+            Challenge::BadRequest => return answer.error(400),
+            Challenge::Unauthenticated => 401,
+            Challenge::StaleNonce => 438,
+        };
+        let nonce = self.nonces.make(client.remote, now.unix_s);
+        answer.error_with(code, |writer| {
+            writer
+                .attribute(
+                    AttributeType::REALM,
+                    self.access.credentials.realm().as_bytes(),
+                )
+                .attribute(AttributeType::NONCE, &nonce)
+                .attribute(AttributeType::PASSWORD_ALGORITHMS, &PASSWORD_ALGORITHMS);
+        });
+    }
+}
+
+/// How the client says it has made its key; `None` if what it was offered was changed on the way, so that it took the
+/// weaker one (RFC 8489 section 9.2.4). A client that does not know of the choice has made it with MD5.
+fn password_algorithm(message: &Message<'_>) -> Option<PasswordAlgorithm> {
+    let offered = message.first(AttributeType::PASSWORD_ALGORITHMS);
+    match (offered, message.first(AttributeType::PASSWORD_ALGORITHM)) {
+        (None, None) => Some(PasswordAlgorithm::Md5),
+        (Some(offered), Some(chosen)) if offered == PASSWORD_ALGORITHMS => match chosen {
+            [0, 2, 0, 0] => Some(PasswordAlgorithm::Sha256),
+            [0, 1, 0, 0] => Some(PasswordAlgorithm::Md5),
+            _ => None,
+        },
+        _ => None,
+    }
+}

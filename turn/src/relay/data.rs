@@ -1,0 +1,198 @@
+//! What is relayed (RFC 8656 sections 11 and 12).
+
+use std::net::SocketAddr;
+
+use super::allocation::{Allocation, family_of};
+use super::{Action, Client, Config, Dropped, Now, Relay, RelaySocket, Transport};
+use crate::framing::channel_header;
+use crate::policy::canonical_socket;
+use crate::stun::{AttributeType, Class, Message, Method, TransactionId, Writer};
+
+/// What is to be done about a packet of a peer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FromPeer {
+    /// Nothing, and it is counted.
+    Drop(Dropped),
+    /// It goes to this client, behind what was appended to the header, and with so many bytes of zero behind it.
+    Relay {
+        /// Whose packet it is.
+        client: Client,
+        /// Up to 3.
+        padding: u8,
+    },
+}
+
+impl Relay {
+    /// Data on a channel.
+    pub(super) fn relay_channel<'p>(
+        &mut self,
+        client: &Client,
+        channel: u16,
+        data: &'p [u8],
+        now: Now,
+    ) -> Result<Action<'p>, Dropped> {
+        let allocation = self
+            .allocations
+            .get_mut(client)
+            .ok_or(Dropped::NoAllocation)?;
+        let to = allocation
+            .peers
+            .of_channel(channel, now.s())
+            .ok_or(Dropped::NoChannel)?;
+        self.relay_to_peer(client, to, data, false, now)
+    }
+
+    /// A Send indication.
+    pub(super) fn relay_indication<'p>(
+        &mut self,
+        client: &Client,
+        message: &Message<'p>,
+        now: Now,
+    ) -> Result<Action<'p>, Dropped> {
+        let (mut to, mut data, mut dont_fragment) = (None, None, false);
+        for attribute in message.attributes() {
+            match attribute.kind {
+                AttributeType::XOR_PEER_ADDRESS if to.is_none() => {
+                    let peer = message.address(attribute.value);
+                    to = Some(canonical_socket(peer.ok_or(Dropped::Indication)?));
+                }
+                AttributeType::DATA if data.is_none() => data = Some(attribute.value),
+                AttributeType::DONT_FRAGMENT => dont_fragment = true,
+                AttributeType::XOR_PEER_ADDRESS | AttributeType::DATA => {}
+                kind if kind.is_comprehension_required() => return Err(Dropped::Indication),
+                _ => {}
+            }
+        }
+        let (Some(to), Some(data)) = (to, data) else {
+            return Err(Dropped::Indication);
+        };
+        self.relay_to_peer(client, to, data, dont_fragment, now)
+    }
+
+    fn relay_to_peer<'p>(
+        &mut self,
+        client: &Client,
+        to: SocketAddr,
+        data: &'p [u8],
+        dont_fragment: bool,
+        now: Now,
+    ) -> Result<Action<'p>, Dropped> {
+        let allocation = self
+            .allocations
+            .get_mut(client)
+            .filter(|it| now.s() < it.until_s)
+            .ok_or(Dropped::NoAllocation)?;
+        if !allocation.peers.are_permitted(to.ip(), now.s()) {
+            return Err(Dropped::NoPermission);
+        }
+        // A permission is for all ports, and those of the server itself are not to be reached; and the lists may have
+        // changed since.
+        if to.port() == 0 || self.access.policy.check_socket(to).is_err() {
+            return Err(Dropped::Denied);
+        }
+        let relayed = allocation.sockets[family_of(to)].ok_or(Dropped::Denied)?;
+        if !allocation.may_relay(data.len(), now, &self.config) {
+            return Err(Dropped::Rate);
+        }
+        allocation.count(0, data.len());
+        Ok(Action::Relay {
+            from: relayed.socket,
+            to,
+            data,
+            dont_fragment,
+        })
+    }
+
+    /// Handles a datagram of a peer: so many bytes that arrived on this socket. What is to be sent before them is appended
+    /// to `header`: 4 bytes of ChannelData, or at most 48 of a Data indication.
+    pub fn handle_peer(
+        &mut self,
+        socket: RelaySocket,
+        from: SocketAddr,
+        data_bytes: usize,
+        now: Now,
+        header: &mut Vec<u8>,
+    ) -> FromPeer {
+        let owner = self.owners.get(socket.0 as usize).copied().flatten();
+        let Some(client) = owner else {
+            return FromPeer::Drop(Dropped::NoAllocation);
+        };
+        let Some(allocation) = self
+            .allocations
+            .get_mut(&client)
+            .filter(|it| now.s() < it.until_s)
+        else {
+            return FromPeer::Drop(Dropped::NoAllocation);
+        };
+        if !allocation.peers.are_permitted(from.ip(), now.s()) {
+            return FromPeer::Drop(Dropped::NoPermission);
+        }
+        // The lists may have changed since it was permitted.
+        if self.access.policy.check_socket(from).is_err() {
+            return FromPeer::Drop(Dropped::Denied);
+        }
+        if !allocation.may_relay(data_bytes, now, &self.config) {
+            return FromPeer::Drop(Dropped::Rate);
+        }
+        let channel = allocation.peers.channel_of(from, now.s());
+        let is_written = match channel {
+            Some(channel) => channel_header(channel, data_bytes).map(|it| header.extend(it)),
+            None => Writer::new(
+                header,
+                Class::Indication,
+                Method::DATA,
+                self.transactions.next(),
+            )
+            .xor_address(AttributeType::XOR_PEER_ADDRESS, from)
+            .begin_attribute(AttributeType::DATA, data_bytes),
+        };
+        if is_written.is_none() {
+            return FromPeer::Drop(Dropped::Unknown);
+        }
+        allocation.count(1, data_bytes);
+        // Only on a stream is ChannelData padded; a message is a multiple of four bytes long anywhere.
+        let is_padded = channel.is_none() || client.transport != Transport::Udp;
+        let padding = data_bytes.next_multiple_of(4) - data_bytes;
+        FromPeer::Relay {
+            client,
+            padding: if is_padded {
+                padding.to_le_bytes()[0]
+            } else {
+                0
+            },
+        }
+    }
+}
+
+/// Numbers for the transactions of indications, which nobody answers: so they need not be hard to guess.
+#[derive(Debug)]
+pub(super) struct Transactions {
+    next: u64,
+}
+
+impl Transactions {
+    pub(super) const fn new(seed: u64) -> Self {
+        Self { next: seed }
+    }
+
+    fn next(&mut self) -> TransactionId {
+        let mut id = [0; 12];
+        id[4..].copy_from_slice(&self.next.to_be_bytes());
+        self.next = self.next.wrapping_add(1);
+        id
+    }
+}
+
+impl Allocation {
+    fn may_relay(&mut self, bytes: usize, now: Now, config: &Config) -> bool {
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        self.packets.take(&config.packets, 1, now.ns)
+            && self.bytes.take(&config.bytes, bytes, now.ns)
+    }
+
+    const fn count(&mut self, direction: usize, bytes: usize) {
+        let (packets, total) = &mut self.relayed[direction];
+        *packets += 1;
+        *total += bytes as u64;
+    }
+}

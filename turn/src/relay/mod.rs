@@ -1,0 +1,352 @@
+//! The relay as a state machine: what clients and peers send goes in, what is to be sent comes out.
+//!
+//! A [`Relay`] belongs to one thread and shares nothing but the quotas. It opens and closes sockets through [`Sockets`], and
+//! is told the time. Data never enters it: it says where a packet goes, and whoever holds the packet sends it.
+
+mod allocation;
+mod answer;
+mod authentication;
+mod data;
+mod quota;
+mod requests;
+
+use std::collections::VecDeque;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use foldhash::fast::RandomState;
+use hashbrown::HashMap;
+
+use crate::budget::{Rate, SourceBudget};
+use crate::credentials::Credentials;
+use crate::framing::Datagram;
+use crate::nonce::Nonces;
+use crate::peers::PeerLimits;
+use crate::policy::PeerPolicy;
+use crate::ports::Ports;
+use crate::stun::{Class, Malformed, Message, Method};
+
+pub use allocation::Allocation;
+pub use data::FromPeer;
+pub use quota::{Quota, QuotaLimits};
+
+use allocation::Reservation;
+use answer::Answer;
+use data::Transactions;
+
+/// How a client reaches the relay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Transport {
+    /// Datagrams.
+    Udp,
+    /// A stream.
+    Tcp,
+    /// A stream that is encrypted.
+    Tls,
+}
+
+/// The five-tuple that an allocation belongs to (RFC 8656 section 2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Client {
+    /// How it reaches the relay.
+    pub transport: Transport,
+    /// Where it has sent to.
+    pub local: SocketAddr,
+    /// From where.
+    pub remote: SocketAddr,
+}
+
+/// A socket that packets of peers arrive at. Whoever opens them numbers them, from 0, and may use a number again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct RelaySocket(pub u32);
+
+/// What the relay needs sockets for.
+pub trait Sockets {
+    /// Opens a UDP socket at this address and port.
+    ///
+    /// # Errors
+    /// The system's, `AddrInUse` among them: another port is tried then.
+    fn open(&mut self, local: SocketAddr) -> std::io::Result<RelaySocket>;
+
+    /// Closes one. Nothing that still arrives there is handed in any more.
+    fn close(&mut self, socket: RelaySocket);
+}
+
+/// The time, as the caller knows it.
+#[derive(Debug, Clone, Copy)]
+pub struct Now {
+    /// Unix seconds: for what is agreed on with others.
+    pub unix_s: u32,
+    /// Nanoseconds since some moment: never runs backwards.
+    pub ns: u64,
+}
+
+impl Now {
+    /// Seconds of the clock that never runs backwards: for all that lasts.
+    fn s(self) -> u32 {
+        u32::try_from(self.ns / 1_000_000_000).unwrap_or(u32::MAX)
+    }
+}
+
+/// An address that relayed addresses are of.
+#[derive(Debug, Clone, Copy)]
+pub struct RelayAddress {
+    /// Where sockets are bound.
+    pub local: IpAddr,
+    /// What clients are told: another one behind a NAT that maps one to one.
+    pub external: IpAddr,
+}
+
+/// How a relay is set up.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// What an allocation lasts without LIFETIME, in seconds: 600.
+    pub lifetime_s: u32,
+    /// What it lasts at most: 3,600.
+    pub lifetime_max_s: u32,
+    /// What an allocation may have of peers.
+    pub peers: PeerLimits,
+    /// Packets that an allocation may have relayed, both ways together.
+    pub packets: Rate,
+    /// Bytes of them.
+    pub bytes: Rate,
+    /// Replies to whoever has not shown who they are, for each source.
+    pub strangers: Rate,
+    /// Replies to Binding, for each source.
+    pub bindings: Rate,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            lifetime_s: 600,
+            lifetime_max_s: 3_600,
+            peers: PeerLimits::default(),
+            packets: Rate::new(10_000, 10_000),
+            bytes: Rate::new(12_500_000, 4_000_000),
+            strangers: Rate::new(50, 200),
+            bindings: Rate::new(50, 200),
+        }
+    }
+}
+
+/// What a relay refuses by, which can be exchanged while it runs.
+#[derive(Debug, Clone)]
+pub struct Access {
+    /// Who may use it.
+    pub credentials: Arc<Credentials>,
+    /// Whom they may reach.
+    pub policy: Arc<PeerPolicy>,
+}
+
+/// Why something was not carried or answered. Each is a counter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Dropped {
+    /// Neither STUN nor ChannelData, or shorter than it says.
+    Unknown,
+    /// STUN that is not well-formed.
+    Malformed(Malformed),
+    /// An answer, or an indication that clients do not send.
+    Unexpected,
+    /// From port 0 or from a socket of this server: an answer would go round in circles.
+    Source,
+    /// A stranger has had as many replies as they may.
+    Strangers,
+    /// There is no allocation.
+    NoAllocation,
+    /// The channel is bound to nobody.
+    NoChannel,
+    /// The peer is not permitted.
+    NoPermission,
+    /// The peer may not be reached.
+    Denied,
+    /// The allocation has used up what it may have relayed.
+    Rate,
+    /// An indication without what belongs in it, or with what is not known.
+    Indication,
+}
+
+/// What is to be done about a packet of a client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action<'p> {
+    /// Nothing, and it is counted.
+    Drop(Dropped),
+    /// The reply is to be sent back.
+    Reply,
+    /// Data is to be sent to a peer.
+    Relay {
+        /// From this socket.
+        from: RelaySocket,
+        /// To this peer.
+        to: SocketAddr,
+        /// A part of the packet.
+        data: &'p [u8],
+        /// Not in fragments.
+        dont_fragment: bool,
+    },
+}
+
+/// The relay of one thread.
+#[derive(Debug)]
+pub struct Relay {
+    config: Config,
+    access: Access,
+    nonces: Nonces,
+    quota: Arc<Quota>,
+    /// IPv4 and IPv6, as far as there are addresses to give away.
+    families: [Option<Family>; 2],
+    allocations: HashMap<Client, Box<Allocation>, RandomState>,
+    /// Whose a socket is.
+    owners: Vec<Option<Client>>,
+    /// In the order in which they end.
+    reservations: VecDeque<Reservation>,
+    strangers: SourceBudget,
+    bindings: SourceBudget,
+    transactions: Transactions,
+    /// No new allocations: clients are sent there, or away.
+    drain: Option<Drain>,
+}
+
+/// Where the clients of a relay that is drained are to go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Drain {
+    /// Another server of the family of the client, if there is one.
+    pub alternate: [Option<SocketAddr>; 2],
+}
+
+#[derive(Debug)]
+struct Family {
+    address: RelayAddress,
+    ports: Ports,
+}
+
+impl Relay {
+    /// A relay that gives away the ports of these addresses: of IPv4, and of IPv6. The seed is a secret of the process.
+    #[must_use]
+    pub fn new(
+        config: Config,
+        access: Access,
+        nonces: Nonces,
+        quota: Arc<Quota>,
+        families: [Option<(RelayAddress, Ports)>; 2],
+        seed: u64,
+    ) -> Self {
+        Self {
+            strangers: SourceBudget::new(config.strangers, seed),
+            bindings: SourceBudget::new(config.bindings, seed.rotate_left(32)),
+            config,
+            access,
+            nonces,
+            quota,
+            families: families.map(|it| it.map(|(address, ports)| Family { address, ports })),
+            allocations: HashMap::default(),
+            owners: Vec::new(),
+            reservations: VecDeque::new(),
+            transactions: Transactions::new(seed.rotate_left(16)),
+            drain: None,
+        }
+    }
+
+    /// Handles what a client has sent: a datagram, or a message of a stream without its padding. A reply is appended to
+    /// `reply`.
+    pub fn handle_client<'p>(
+        &mut self,
+        client: Client,
+        packet: &'p [u8],
+        now: Now,
+        sockets: &mut impl Sockets,
+        reply: &mut Vec<u8>,
+    ) -> Action<'p> {
+        let result = match Datagram::read(packet) {
+            None => Err(Dropped::Unknown),
+            Some(Datagram::ChannelData { channel, data }) => {
+                self.relay_channel(&client, channel, data, now)
+            }
+            Some(Datagram::Stun(bytes)) => match Message::parse(bytes) {
+                Err(malformed) => Err(Dropped::Malformed(malformed)),
+                Ok(message) => self.handle_message(client, &message, now, sockets, reply),
+            },
+        };
+        result.unwrap_or_else(Action::Drop)
+    }
+
+    fn handle_message<'p>(
+        &mut self,
+        client: Client,
+        message: &Message<'p>,
+        now: Now,
+        sockets: &mut impl Sockets,
+        reply: &mut Vec<u8>,
+    ) -> Result<Action<'p>, Dropped> {
+        match (message.class(), message.method()) {
+            (Class::Indication, Method::SEND) => {
+                return self.relay_indication(&client, message, now);
+            }
+            (Class::Request, _) => {}
+            // A keep-alive of ICE (RFC 8445 section 11), and what only servers send.
+            _ => return Err(Dropped::Unexpected),
+        }
+        if client.remote.port() == 0 || self.access.policy.is_own(client.remote) {
+            return Err(Dropped::Source);
+        }
+        if message.method() == Method::BINDING {
+            if !self.bindings.take(client.remote.ip(), now.ns) {
+                return Err(Dropped::Strangers);
+            }
+            Answer::to(message, None, reply).binding(client.remote);
+            return Ok(Action::Reply);
+        }
+        let known = match self.authenticate(&client, message, now) {
+            Ok(known) => known,
+            Err(challenge) => {
+                if !self.strangers.take(client.remote.ip(), now.ns) {
+                    return Err(Dropped::Strangers);
+                }
+                self.challenge(&client, message, challenge, now, reply);
+                return Ok(Action::Reply);
+            }
+        };
+        self.handle_request(client, message, &known, now, sockets, reply);
+        Ok(Action::Reply)
+    }
+
+    /// A client's stream has ended, and with it what was allocated over it.
+    pub fn client_left(&mut self, client: &Client, now: Now, sockets: &mut impl Sockets) {
+        self.free(client, now, sockets);
+    }
+
+    /// Ends what has not been kept alive. To be called about once a second.
+    pub fn sweep(&mut self, now: Now, sockets: &mut impl Sockets) {
+        let ended: Vec<Client> = self
+            .allocations
+            .iter()
+            .filter(|(_, it)| it.until_s <= now.s())
+            .map(|(client, _)| *client)
+            .collect();
+        for client in ended {
+            self.free(&client, now, sockets);
+        }
+        self.sweep_reservations(now, sockets);
+    }
+
+    /// Exchanges who may use the relay and whom they may reach. What is allocated stays; what is relayed is asked about anew.
+    pub fn set_access(&mut self, access: Access) {
+        self.access = access;
+    }
+
+    /// Turns newcomers away from now on, or no longer.
+    pub fn set_drain(&mut self, drain: Option<Drain>) {
+        self.drain = drain;
+    }
+
+    /// The allocations that there are.
+    pub fn allocations(&self) -> impl ExactSizeIterator<Item = (&Client, &Allocation)> {
+        self.allocations.iter().map(|(client, it)| (client, &**it))
+    }
+
+    /// Ports that are kept for whoever has their tokens.
+    #[must_use]
+    pub fn reserved_count(&self) -> usize {
+        self.reservations.len()
+    }
+}
