@@ -17,7 +17,7 @@ Try it, in three terminals:
   fanfare push demo '{\"text\": \"hello\"}'       # a service: pushes to the room
 
 Ports:
-  8000 on all addresses   clients: WebSocket and native TCP
+  8000 on all addresses   clients: WebSocket, HTTP, native TCP and goim
   127.0.0.1:8001          control API, /metrics, /live, /ready, /version
 
 Exit codes:
