@@ -19,6 +19,7 @@ Try it, in three terminals:
 Ports:
   8000 on all addresses   clients: WebSocket, HTTP, native TCP and goim
   127.0.0.1:8001          control API, /metrics, /live, /ready, /version
+  3478, 49152 to 65535    STUN/TURN and its relayed ports, with turn.enabled = true
 
 Exit codes:
    0  all is well; a drain after SIGTERM or SIGINT, too
@@ -70,6 +71,8 @@ pub(crate) enum Command {
     Tail(TailArgs),
     /// Print a token that lets a user connect
     Token(TokenArgs),
+    /// Print a user name and a password for the STUN/TURN relay
+    TurnCredentials(TurnCredentialsArgs),
     /// Check the configuration and say what is wrong with it, by file and line
     CheckConfig,
     /// Print the configuration as the server would use it, secrets hidden
@@ -180,6 +183,24 @@ pub(crate) struct TokenArgs {
     /// Let the user publish to these rooms, too
     #[arg(long, requires = "rooms")]
     pub(crate) publish: bool,
+}
+
+/// `fanfare turn-credentials`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  fanfare turn-credentials                          # good for turn.credential_ttl
+  fanfare turn-credentials --user alice --ttl 10m --json")]
+pub(crate) struct TurnCredentialsArgs {
+    /// Whose they are: the quota of allocations is counted by this name
+    #[arg(long, value_name = "NAME", default_value = "")]
+    pub(crate) user: String,
+    /// How long they are good for, such as 90s, 30m or 12h [default: turn.credential_ttl]
+    #[arg(long, value_name = "TIME")]
+    pub(crate) ttl: Option<Period>,
+    /// Print a JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// `fanfare print-config`.

@@ -23,6 +23,7 @@ mod serve;
 mod tail;
 mod token;
 mod tokens;
+mod turn;
 
 use std::process::ExitCode;
 
@@ -41,6 +42,7 @@ fn main() -> ExitCode {
         Command::Push(args) => push::run(&common, &args),
         Command::Tail(args) => tail::run(&common, &args),
         Command::Token(args) => token::run(&common, &args),
+        Command::TurnCredentials(args) => turn::run(&common, &args),
         Command::CheckConfig => print_config::check(&common),
         Command::PrintConfig(args) => print_config::print(&common, &args),
     };

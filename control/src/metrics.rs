@@ -17,6 +17,7 @@ use crate::api::EngineHandle;
 use crate::backend::{Counters, Event, Outcome};
 use crate::process;
 use fanfare_engine::{MetricKind, ShardSnapshot};
+use fanfare_turn::server::{RelaySnapshot, ServerHandle};
 
 /// What [`Metrics::encode`] writes.
 pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -48,7 +49,11 @@ struct MethodLabel {
 }
 
 impl Metrics {
-    pub(crate) fn new(engine: EngineHandle, backend: Option<Arc<Counters>>) -> Self {
+    pub(crate) fn new(
+        engine: EngineHandle,
+        backend: Option<Arc<Counters>>,
+        relay: Option<ServerHandle>,
+    ) -> Self {
         let mut registry = Registry::default();
         let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
         registry.register("fanfare_build", "The server's version", build);
@@ -72,6 +77,9 @@ impl Metrics {
             durations.clone(),
         );
         registry.register_collector(Box::new(Shards(engine)));
+        if let Some(relay) = relay {
+            registry.register_collector(Box::new(RelayThreads(relay)));
+        }
         if let Some(counters) = backend {
             registry.register_collector(Box::new(Backend(counters)));
         }
@@ -114,35 +122,63 @@ impl Metrics {
 struct Shards(EngineHandle);
 
 impl Collector for Shards {
-    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
-        let shards: Vec<Vec<u64>> = self
-            .0
-            .0
-            .counters()
-            .iter()
-            .map(|shard| shard.values().collect())
-            .collect();
-        for (index, (name, kind, help)) in ShardSnapshot::fields().iter().enumerate() {
-            let name = format!("fanfare_{name}");
-            let kind = match kind {
-                MetricKind::Counter => MetricType::Counter,
-                MetricKind::Gauge => MetricType::Gauge,
-            };
-            let mut family = encoder.encode_descriptor(&name, help, None, kind)?;
-            for (shard, values) in shards.iter().enumerate() {
-                let label = [("shard", shard.to_string())];
-                let mut metric = family.encode_family(&label)?;
-                let value = values.get(index).copied().unwrap_or_default();
-                match kind {
-                    MetricType::Counter => {
-                        metric.encode_counter::<NoLabelSet, _, u64>(&value, None)?
-                    }
-                    _ => metric.encode_gauge(&value)?,
-                }
+    fn encode(&self, encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let shards = self.0.0.counters();
+        let values = shards.iter().map(|shard| shard.values().collect());
+        encode_threads(
+            encoder,
+            "",
+            "shard",
+            ShardSnapshot::fields(),
+            &values.collect::<Vec<_>>(),
+        )
+    }
+}
+
+/// The same of the relay's threads.
+#[derive(Debug)]
+struct RelayThreads(ServerHandle);
+
+impl Collector for RelayThreads {
+    fn encode(&self, encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let threads = self.0.counters();
+        let values = threads.iter().map(|thread| thread.values().collect());
+        encode_threads(
+            encoder,
+            "turn_",
+            "thread",
+            RelaySnapshot::fields(),
+            &values.collect::<Vec<_>>(),
+        )
+    }
+}
+
+/// Numbers that every thread has, with the number of the thread as their label.
+fn encode_threads(
+    mut encoder: DescriptorEncoder<'_>,
+    prefix: &str,
+    label: &str,
+    fields: &[(&str, MetricKind, &str)],
+    threads: &[Vec<u64>],
+) -> Result<(), std::fmt::Error> {
+    for (index, (name, kind, help)) in fields.iter().enumerate() {
+        let name = format!("fanfare_{prefix}{name}");
+        let kind = match kind {
+            MetricKind::Counter => MetricType::Counter,
+            MetricKind::Gauge => MetricType::Gauge,
+        };
+        let mut family = encoder.encode_descriptor(&name, help, None, kind)?;
+        for (thread, values) in threads.iter().enumerate() {
+            let label = [(label, thread.to_string())];
+            let mut metric = family.encode_family(&label)?;
+            let value = values.get(index).copied().unwrap_or_default();
+            match kind {
+                MetricType::Counter => metric.encode_counter::<NoLabelSet, _, u64>(&value, None)?,
+                _ => metric.encode_gauge(&value)?,
             }
         }
-        Ok(())
     }
+    Ok(())
 }
 
 /// What became of the questions to the user's backend.

@@ -20,6 +20,7 @@ use crate::exit::Failure;
 use crate::goim::{self, Goim, Nodes};
 use crate::metrics::Metrics;
 use crate::tokens::{KeySet, TokenAuthority};
+use crate::turn::Relay;
 use crate::{drain, logging, secrets};
 
 /// After the drain, for the control API's last answers to be sent.
@@ -61,9 +62,16 @@ pub(crate) fn run(common: &Common, args: &ServeArgs) -> Result<(), Failure> {
         })?;
     log_start(&engine_config, &engine, api_address, loaded.file.as_deref());
     goim::warn_of_open_doors(&settings.goim, api_address);
+    let mut own = engine.client_addrs().to_vec();
+    own.push(api_address);
+    let relay = Relay::start(settings, &own)?.map(Arc::new);
+    if let Some(relay) = &relay {
+        tracing::info!(listening = ?relay.listening(), urls = ?relay.urls(), "the relay has started");
+    }
     let metrics = Arc::new(Metrics::new(
         EngineHandle(engine.handle()),
         backend.as_deref().map(Webhooks::counters),
+        relay.as_deref().map(|relay| relay.handle().clone()),
     ));
     let goim = settings.goim.enabled.then(|| {
         let port = client_port(engine.client_addrs());
@@ -74,6 +82,7 @@ pub(crate) fn run(common: &Common, args: &ServeArgs) -> Result<(), Failure> {
     });
     let app = Arc::new(App {
         handle: EngineHandle(engine.handle()),
+        relay: relay.clone(),
         keys: trust.api_keys.clone(),
         limits: ApiLimits::new(settings),
         metrics,
@@ -105,13 +114,37 @@ pub(crate) fn run(common: &Common, args: &ServeArgs) -> Result<(), Failure> {
         let (stop, stopping) = watch::channel(false);
         let serving = tokio::spawn(api::serve(listener, router, limits, stopping));
         // The API goes on during the drain: monitors watch it, and publications still reach who is there.
-        let drained = drain::run(signals, engine, settings.shutdown.drain_window.0).await;
+        let reload = || reload(common, relay.as_deref());
+        let drained = drain::run(
+            signals,
+            engine,
+            relay.as_deref(),
+            &settings.shutdown,
+            reload,
+        )
+        .await;
         stop.send_replace(true);
         if timeout(API_GRACE, serving).await.is_err() {
             tracing::warn!("connections to the control API were cut");
         }
         drained
     })
+}
+
+/// Reads the configuration again for what can be changed while the server runs. What is wrong with it is said, and all stays
+/// as it was.
+fn reload(common: &Common, relay: Option<&Relay>) {
+    let reloaded = config::from_command_line(common).and_then(|loaded| match relay {
+        Some(relay) => relay.reload(&loaded.settings),
+        None => Ok(()),
+    });
+    match reloaded {
+        Ok(()) => tracing::info!(
+            "read the configuration again: secrets, users, peers and certificate of the relay are in effect, all else is \
+             as it was at the start"
+        ),
+        Err(error) => tracing::error!(%error, "nothing was reloaded"),
+    }
 }
 
 /// Whom the server believes.

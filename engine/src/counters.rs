@@ -1,80 +1,14 @@
 //! Per-shard counters: plain stores by one writer, read on scrape.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::AtomicU64;
 
 use crossbeam::utils::CachePadded;
 
-/// Whether a number only grows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum MetricKind {
-    /// It only grows.
-    Counter,
-    /// It goes up and down.
-    Gauge,
-}
-
-/// One number of one shard. Only its shard writes, so an increment is a load and a store, not a locked one.
-#[derive(Debug, Default)]
-pub(crate) struct Count(AtomicU64);
-
-impl Count {
-    pub(crate) fn add(&self, n: u64) {
-        self.0.store(self.0.load(Relaxed).wrapping_add(n), Relaxed);
-    }
-
-    pub(crate) fn inc(&self) {
-        self.add(1);
-    }
-
-    pub(crate) fn sub(&self, n: u64) {
-        self.0.store(self.0.load(Relaxed).wrapping_sub(n), Relaxed);
-    }
-
-    pub(crate) fn set(&self, n: u64) {
-        self.0.store(n, Relaxed);
-    }
-
-    pub(crate) fn value(&self) -> u64 {
-        self.0.load(Relaxed)
-    }
-}
-
-macro_rules! counters {
-    ($($name:ident: $kind:ident, $help:literal;)*) => {
-        /// The live numbers of a shard.
-        #[derive(Debug, Default)]
-        pub(crate) struct Counters {
-            $(pub(crate) $name: Count,)*
-        }
-
-        /// What the numbers of one shard were at one moment.
-        #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-        pub struct ShardSnapshot {
-            $(#[doc = $help] pub $name: u64,)*
-        }
-
-        impl Counters {
-            pub(crate) fn snapshot(&self) -> ShardSnapshot {
-                ShardSnapshot { $($name: self.$name.value(),)* }
-            }
-        }
-
-        impl ShardSnapshot {
-            /// Name, kind and help of each number, in the order of [`values`](Self::values).
-            #[must_use]
-            pub const fn fields() -> &'static [(&'static str, MetricKind, &'static str)] {
-                &[$((stringify!($name), MetricKind::$kind, $help),)*]
-            }
-
-            /// The numbers, in the order of [`fields`](Self::fields).
-            pub fn values(&self) -> impl Iterator<Item = u64> {
-                [$(self.$name,)*].into_iter()
-            }
-        }
-    };
-}
-
-counters! {
+crate::counters! {
+    /// The live numbers of a shard.
+    pub(crate) struct Counters;
+    /// What the numbers of one shard were at one moment.
+    pub struct ShardSnapshot;
     connections: Gauge, "Connections open.";
     members: Gauge, "Memberships of connections in rooms.";
     rooms_local: Gauge, "Rooms with members on this shard.";

@@ -38,6 +38,7 @@ mod config;
 mod conn;
 mod core;
 mod counters;
+pub mod counting;
 mod deadlines;
 mod deliveries;
 mod encoding;
@@ -78,7 +79,8 @@ pub use config::{
     Access, BackendRights, EngineConfig, Goim, KeyPolicy, Limits, Namespaces, RecoveryMode,
     RoomOptions, SlowPolicy,
 };
-pub use counters::{MetricKind, ShardSnapshot};
+pub use counters::ShardSnapshot;
+pub use counting::MetricKind;
 pub use deadlines::EXPIRY_GRACE_S;
 pub use engine::{Engine, StartError};
 pub use handle::Handle;

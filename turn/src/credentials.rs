@@ -101,6 +101,12 @@ impl Credentials {
         }
     }
 
+    /// A secret that follows from another one, and does not tell it.
+    #[must_use]
+    pub fn derive_secret(of: &str) -> Vec<u8> {
+        password(of.as_bytes(), b"fanfare turn").into_bytes()
+    }
+
     /// What user names belong to.
     #[must_use]
     pub fn realm(&self) -> &str {

@@ -3,15 +3,29 @@
 //! A client's datagram is a STUN message or ChannelData, told apart by the first two bits (RFC 8656 section 12, RFC 7983). On
 //! a stream both follow one another, ChannelData padded to a multiple of four bytes.
 
-use std::ops::RangeInclusive;
-
 use crate::stun::HEADER_BYTES;
 
 /// Bytes before what ChannelData carries.
 pub const CHANNEL_HEADER_BYTES: usize = 4;
 
-/// The numbers of channels. RFC 8656 reserves those above, which RFC 5766 had.
-pub const CHANNELS: RangeInclusive<u16> = 0x4000..=0x4fff;
+/// The numbers that channels may have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Channels {
+    last: u16,
+}
+
+impl Channels {
+    /// 0x4000 to 0x4fff: what follows is for other protocols on the same port.
+    pub const RFC_8656: Self = Self { last: 0x4fff };
+    /// 0x4000 to 0x7ffe, for clients of the RFC before.
+    pub const RFC_5766: Self = Self { last: 0x7ffe };
+
+    /// Whether this is one.
+    #[must_use]
+    pub const fn contains(self, number: u16) -> bool {
+        0x4000 <= number && number <= self.last
+    }
+}
 
 /// What a datagram of a client is, by its first bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,7 +34,7 @@ pub enum Datagram<'a> {
     Stun(&'a [u8]),
     /// Data for the peer that this channel is bound to.
     ChannelData {
-        /// One of [`CHANNELS`].
+        /// One of [`Channels`].
         channel: u16,
         /// What is to be relayed: as many bytes as the header says, which padding is not of.
         data: &'a [u8],
@@ -30,7 +44,7 @@ pub enum Datagram<'a> {
 impl<'a> Datagram<'a> {
     /// Tells what it is; `None` if it is neither, or is shorter than its header says.
     #[must_use]
-    pub fn read(bytes: &'a [u8]) -> Option<Self> {
+    pub fn read(bytes: &'a [u8], channels: Channels) -> Option<Self> {
         let (&[first, second, high, low], rest) = bytes.split_first_chunk()?;
         match first >> 6 {
             0b00 => Some(Self::Stun(bytes)),
@@ -38,8 +52,8 @@ impl<'a> Datagram<'a> {
                 let channel = u16::from_be_bytes([first, second]);
                 let length = usize::from(u16::from_be_bytes([high, low]));
                 let data = rest.get(..length)?;
-                CHANNELS
-                    .contains(&channel)
+                channels
+                    .contains(channel)
                     .then_some(Self::ChannelData { channel, data })
             }
             _ => None,
@@ -80,14 +94,18 @@ pub enum StreamError {
 ///
 /// # Errors
 /// The stream is to be closed.
-pub fn next_of_stream(bytes: &[u8], bytes_max: usize) -> Result<Next, StreamError> {
+pub fn next_of_stream(
+    bytes: &[u8],
+    bytes_max: usize,
+    channels: Channels,
+) -> Result<Next, StreamError> {
     let Some(first) = bytes.first() else {
         return Ok(Next::Partial(CHANNEL_HEADER_BYTES));
     };
     // Before its length is known: garbage need not arrive whole to be known as such.
     let header_bytes = match first >> 6 {
         0b00 => HEADER_BYTES,
-        0b01 if CHANNELS.contains(&(u16::from(*first) << 8)) => CHANNEL_HEADER_BYTES,
+        0b01 if channels.contains(u16::from(*first) << 8) => CHANNEL_HEADER_BYTES,
         _ => return Err(StreamError::Unknown),
     };
     let Some(&[_, _, high, low]) = bytes.first_chunk() else {
@@ -116,6 +134,8 @@ mod tests {
     use super::*;
     use crate::stun::{AttributeType, Class, Message, Method, Writer};
 
+    const RFC: Channels = Channels::RFC_8656;
+
     fn channel_data(channel: u16, data: &[u8]) -> Vec<u8> {
         let mut bytes = channel_header(channel, data.len())
             .expect("it fits")
@@ -137,10 +157,10 @@ mod tests {
                 }),
                 _ => None,
             };
-            assert_eq!(Datagram::read(&bytes), expected, "{first:#x}");
+            assert_eq!(Datagram::read(&bytes, RFC), expected, "{first:#x}");
         }
         for length in 0..4 {
-            assert_eq!(Datagram::read(&[0x40; 4][..length]), None);
+            assert_eq!(Datagram::read(&[0x40; 4][..length], RFC), None);
         }
         for (channel, is_one) in [
             (0x3fff, false),
@@ -151,15 +171,27 @@ mod tests {
             (0xffff, false),
         ] {
             let bytes = channel_data(channel, b"data");
-            let is_read = matches!(Datagram::read(&bytes), Some(Datagram::ChannelData { .. }));
+            let is_read = matches!(
+                Datagram::read(&bytes, RFC),
+                Some(Datagram::ChannelData { .. })
+            );
             assert_eq!(is_read, is_one, "{channel:#x}");
         }
     }
 
     #[test]
+    fn older_clients_may_have_more_channels() {
+        let old = Channels::RFC_5766;
+        let last = channel_data(0x7ffe, b"data");
+        assert!(Datagram::read(&last, old).is_some() && Datagram::read(&last, RFC).is_none());
+        assert_eq!(next_of_stream(&last, 2_000, old), Ok(Next::Whole(8)));
+        assert_eq!(Datagram::read(&channel_data(0x7fff, b"data"), old), None);
+    }
+
+    #[test]
     fn exactly_what_the_header_says_is_relayed() {
         let mut bytes = channel_data(0x4001, b"12345");
-        let read = |bytes: &[u8]| match Datagram::read(bytes) {
+        let read = |bytes: &[u8]| match Datagram::read(bytes, RFC) {
             Some(Datagram::ChannelData { data, .. }) => Some(data.to_vec()),
             _ => None,
         };
@@ -175,12 +207,12 @@ mod tests {
     #[test]
     fn a_stream_that_is_garbage_ends_at_once() {
         for first in 0..=0xff_u8 {
-            let is_garbage = next_of_stream(&[first], 2_000) == Err(StreamError::Unknown);
+            let is_garbage = next_of_stream(&[first], 2_000, RFC) == Err(StreamError::Unknown);
             assert_eq!(is_garbage, first >= 0x50, "{first:#x}");
         }
-        assert_eq!(next_of_stream(&[], 2_000), Ok(Next::Partial(4)));
+        assert_eq!(next_of_stream(&[], 2_000, RFC), Ok(Next::Partial(4)));
         assert_eq!(
-            next_of_stream(b"GET / HTTP/1.1\r\n", 2_000),
+            next_of_stream(b"GET / HTTP/1.1\r\n", 2_000, RFC),
             Err(StreamError::TooLong(21_540))
         );
     }
@@ -188,13 +220,16 @@ mod tests {
     #[test]
     fn no_message_is_longer_than_it_may_be() {
         let mut bytes = channel_data(0x4000, &[0; 97]);
-        assert_eq!(next_of_stream(&bytes, 104), Ok(Next::Partial(104)));
-        assert_eq!(next_of_stream(&bytes, 103), Err(StreamError::TooLong(104)));
+        assert_eq!(next_of_stream(&bytes, 104, RFC), Ok(Next::Partial(104)));
+        assert_eq!(
+            next_of_stream(&bytes, 103, RFC),
+            Err(StreamError::TooLong(104))
+        );
         bytes.resize(104, 0);
-        assert_eq!(next_of_stream(&bytes, 104), Ok(Next::Whole(104)));
+        assert_eq!(next_of_stream(&bytes, 104, RFC), Ok(Next::Whole(104)));
         // Before its bytes are there.
         assert_eq!(
-            next_of_stream(&[0, 1, 0xff, 0xfc], 2_000),
+            next_of_stream(&[0, 1, 0xff, 0xfc], 2_000, RFC),
             Err(StreamError::TooLong(65_552))
         );
     }
@@ -211,7 +246,7 @@ mod tests {
             sent in prop::collection::vec(
                 prop_oneof![
                     prop::collection::vec(any::<u8>(), 0..60).prop_map(Sent::Stun),
-                    (CHANNELS, prop::collection::vec(any::<u8>(), 0..60)).prop_map(|(c, d)| Sent::Channel(c, d)),
+                    (0x4000..=0x4fff_u16, prop::collection::vec(any::<u8>(), 0..60)).prop_map(|(c, d)| Sent::Channel(c, d)),
                 ],
                 0..10
             ),
@@ -233,9 +268,9 @@ mod tests {
             let (mut held, mut read) = (Vec::new(), Vec::new());
             for part in stream.chunks(at_once) {
                 held.extend_from_slice(part);
-                while let Next::Whole(length) = next_of_stream(&held, 2_000).map_err(|it| TestCaseError::fail(it.to_string()))? {
+                while let Next::Whole(length) = next_of_stream(&held, 2_000, RFC).map_err(|it| TestCaseError::fail(it.to_string()))? {
                     let one: Vec<u8> = held.drain(..length).collect();
-                    read.push(match Datagram::read(&one) {
+                    read.push(match Datagram::read(&one, RFC) {
                         Some(Datagram::Stun(bytes)) => {
                             let message = Message::parse(bytes).map_err(|it| TestCaseError::fail(it.to_string()))?;
                             Sent::Stun(message.first(AttributeType::DATA).unwrap_or_default().to_vec())

@@ -1,6 +1,6 @@
 //! The STUN/TURN relay of Fanfare, so that WebRTC calls need no second server to operate.
 //!
-//! What is here so far are the parts that decide, none of which does any I/O or asks for the time:
+//! Nothing but [`server`] does any I/O or asks for the time:
 //!
 //! | | |
 //! |---|---|
@@ -12,9 +12,9 @@
 //! | [`ports`] | which ports are given away |
 //! | [`budget`] | how much there may be in a time |
 //! | [`relay`] | all of that put together: allocations, and where packets go |
+//! | [`server`] | the threads that carry them |
 //!
-//! The threads that carry packets on rings of their own are not here yet, nor are streams to peers (RFC 6062): nothing can be
-//! started, and nothing pretends to relay.
+//! Streams to peers (RFC 6062) are not here yet.
 #![forbid(unsafe_code)]
 
 pub mod budget;
@@ -25,4 +25,5 @@ pub mod peers;
 pub mod policy;
 pub mod ports;
 pub mod relay;
+pub mod server;
 pub mod stun;

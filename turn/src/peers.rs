@@ -9,7 +9,7 @@ use std::net::{IpAddr, SocketAddr};
 use smallvec::SmallVec;
 
 use crate::budget::{Meter, Rate};
-use crate::framing::CHANNELS;
+use crate::framing::Channels;
 use crate::policy::{canonical, canonical_socket};
 
 /// How long a permission lasts, in seconds (RFC 8656 section 9).
@@ -29,6 +29,8 @@ pub struct PeerLimits {
     pub permissions_max: usize,
     /// Channels at a time, those that rest included.
     pub channels_max: usize,
+    /// The numbers that channels may have.
+    pub channels: Channels,
     /// Addresses that it had no permission for: who asks for many is looking for something.
     pub new_peers: Rate,
 }
@@ -38,6 +40,7 @@ impl Default for PeerLimits {
         Self {
             permissions_max: 64,
             channels_max: 64,
+            channels: Channels::RFC_8656,
             new_peers: Rate::new(5, 32),
         }
     }
@@ -56,7 +59,9 @@ pub enum PeerRefused {
     #[error("the allocation asks for new peers too fast")]
     NewPeers,
     /// Answered with 400.
-    #[error("{0:#06x} is no number of a channel: they are 0x4000 to 0x4fff")]
+    #[error(
+        "{0:#06x} is no number of a channel: they are 0x4000 to 0x4fff, or for older clients to 0x7ffe"
+    )]
     ChannelNumber(u16),
     /// Answered with 400.
     #[error("the channel is another peer's, or was until a moment ago")]
@@ -165,7 +170,7 @@ impl Peers {
         limits: &PeerLimits,
         now_s: u32,
     ) -> Result<(), PeerRefused> {
-        if !CHANNELS.contains(&number) {
+        if !limits.channels.contains(number) {
             return Err(PeerRefused::ChannelNumber(number));
         }
         let peer = canonical_socket(peer);
@@ -312,6 +317,7 @@ mod tests {
         let limits = PeerLimits {
             permissions_max: 3,
             channels_max: 2,
+            channels: Channels::RFC_8656,
             new_peers: Rate::new(1_000, 1_000),
         };
         let mut peers = Peers::default();
@@ -362,6 +368,7 @@ mod tests {
         let limits = PeerLimits {
             permissions_max: 1_000,
             channels_max: 64,
+            channels: Channels::RFC_8656,
             new_peers: Rate::new(2, 4),
         };
         let mut peers = Peers::default();

@@ -158,6 +158,8 @@ fn embedded(ip: IpAddr) -> [Option<IpAddr>; 2] {
         )))
     };
     match ip.segments() {
+        // Unspecified and loopback, which stand for nothing else.
+        [0, 0, 0, 0, 0, 0, 0, 0 | 1] => [None; 2],
         // IPv4-compatible (RFC 4291), IPv4-translated (RFC 2765), NAT64 (RFC 6052, and with a prefix of 96 bits RFC 8215).
         [0, 0, 0, 0, 0, 0, high, low]
         | [0, 0, 0, 0, 0xffff, 0, high, low]
@@ -327,6 +329,9 @@ mod tests {
         assert!(is_allowed("10.8.6.255") && is_allowed("10.8.8.0"));
         assert!(!is_allowed("64:ff9b::10.8.7.1"));
         assert!(is_allowed("127.0.0.1") && !is_allowed("127.0.0.2") && !is_allowed("::1"));
+        let policy = PeerPolicy::new(&nets(&["::1/128"]), &[], Vec::new());
+        let is_allowed = |text: &str| policy.check(text.parse().expect("an address")).is_ok();
+        assert!(is_allowed("::1") && !is_allowed("::") && !is_allowed("::2"));
     }
 
     #[test]

@@ -5,7 +5,7 @@
 //! have it sooner, when there is no other.
 
 use std::collections::VecDeque;
-use std::ops::RangeInclusive;
+use std::ops::{Range, RangeInclusive};
 
 /// How long a port rests before another user may have it, in seconds.
 pub const REST_S: u32 = 120;
@@ -53,6 +53,13 @@ impl Ports {
             free,
             resting: VecDeque::new(),
         }
+    }
+
+    /// All of them, whoever has them.
+    #[must_use]
+    pub fn range(&self) -> Range<u32> {
+        let first = u32::from(self.first);
+        first..first + u32::try_from(self.places.len()).unwrap_or(0)
     }
 
     /// How many could be drawn now, by anybody.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::SocketAddr;
 
 use serde::de::{IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
@@ -178,6 +179,21 @@ pub(super) struct ChannelsBody {
 
 #[derive(Deserialize)]
 pub(super) struct InfoBody {}
+
+#[derive(Deserialize)]
+pub(super) struct TurnCredentialsBody {
+    #[serde(default)]
+    pub(super) user: Option<Box<str>>,
+    /// Seconds.
+    #[serde(default)]
+    pub(super) ttl: Option<u64>,
+}
+
+#[derive(Deserialize)]
+pub(super) struct TurnDisconnectBody {
+    #[serde(default)]
+    pub(super) relayed: Option<SocketAddr>,
+}
 
 #[derive(Deserialize)]
 pub(super) struct PushBody<'a> {

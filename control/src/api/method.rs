@@ -18,10 +18,13 @@ pub(super) enum Method {
     PushUser,
     PushConnection,
     PushAll,
+    TurnCredentials,
+    TurnAllocations,
+    TurnDisconnect,
 }
 
 impl Method {
-    pub(super) const ALL: [Self; 15] = [
+    pub(super) const ALL: [Self; 18] = [
         Self::Publish,
         Self::Broadcast,
         Self::Batch,
@@ -37,6 +40,9 @@ impl Method {
         Self::PushUser,
         Self::PushConnection,
         Self::PushAll,
+        Self::TurnCredentials,
+        Self::TurnAllocations,
+        Self::TurnDisconnect,
     ];
 
     /// The method of this name.
@@ -62,6 +68,9 @@ impl Method {
             Self::PushUser => "push_user",
             Self::PushConnection => "push_connection",
             Self::PushAll => "push_all",
+            Self::TurnCredentials => "turn_credentials",
+            Self::TurnAllocations => "turn_allocations",
+            Self::TurnDisconnect => "turn_disconnect",
         }
     }
 

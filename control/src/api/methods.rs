@@ -14,6 +14,7 @@ use super::ask::Pending;
 use super::errors::Refusal;
 use super::request::Request;
 use super::{App, batch};
+use crate::turn::{AllocationsAnswer, CredentialsAnswer, EndedAnswer, Relay};
 
 /// Does what is asked, unless it is a batch, which holds requests itself.
 pub(super) async fn run(
@@ -75,6 +76,25 @@ pub(super) async fn run(
                 ask(allowance, |reply| engine.push_all(payload.into(), reply)).await?;
             allowance.answer(&ConnectionsAnswer { connections })
         }
+        Request::TurnCredentials { user, ttl } => {
+            let minted = relay(app)?.mint(&user, ttl);
+            let minted = minted.map_err(Refusal::bad_request)?;
+            allowance.answer(&CredentialsAnswer::from(minted))
+        }
+        Request::TurnAllocations => {
+            let relay = relay(app)?;
+            let _one_at_a_time = allowance.listing().await?;
+            let count = usize::try_from(relay.handle().allocation_count()).unwrap_or(usize::MAX);
+            refuse_long_listing(app, count, "see fanfare_turn_allocations in /metrics")?;
+            let handle = relay.handle().clone();
+            let all = off_thread(move || handle.allocations()).await?;
+            allowance.answer_listing(&AllocationsAnswer::from(all))
+        }
+        Request::TurnDisconnect { relayed } => {
+            let handle = relay(app)?.handle().clone();
+            let ended = off_thread(move || handle.end(relayed)).await?;
+            allowance.answer(&EndedAnswer { ended })
+        }
         Request::Batch { .. } => Err(Refusal::bad_request("a batch cannot hold a batch")),
     }
 }
@@ -89,6 +109,19 @@ pub(super) async fn run_any(app: &Arc<App>, request: Request) -> Result<Answer, 
         } => Ok(batch::batch(app, allowance, commands, is_parallel).await),
         request => run(app, &allowance, request).await,
     }
+}
+
+fn relay(app: &App) -> Result<&Relay, Refusal> {
+    let off = || Refusal::not_available("the relay is off: set turn.enabled = true");
+    app.relay.as_deref().ok_or_else(off)
+}
+
+/// Waits for the relay's threads without keeping the API's from others.
+async fn off_thread<T: Send + 'static>(
+    ask: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Refusal> {
+    let asked = tokio::task::spawn_blocking(ask).await;
+    asked.map_err(|_| Refusal::INTERNAL)
 }
 
 /// Sends a question and waits for its answer.

@@ -36,11 +36,14 @@ use crate::api_keys::ApiKeys;
 use crate::config::Settings;
 use crate::metrics::Metrics;
 use crate::probes;
+use crate::turn::Relay;
 
 /// What every request needs.
 #[derive(Debug)]
 pub(crate) struct App {
     pub(crate) handle: EngineHandle,
+    /// If it is enabled.
+    pub(crate) relay: Option<Arc<Relay>>,
     pub(crate) keys: ApiKeys,
     pub(crate) limits: ApiLimits,
     pub(crate) metrics: Arc<Metrics>,

@@ -4,6 +4,8 @@
 //! that would change what a request means, and that is not supported, is refused: ignoring it would be silent.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::Duration;
 
 use fanfare_engine::api::{
     ApiError, ClientId, HistoryQuery, Payload, Position, Publish, UserConnections,
@@ -15,7 +17,8 @@ use serde::Deserialize;
 use super::ApiLimits;
 use super::body::{
     BatchBody, ChannelsBody, CommandBody, DisconnectBody, DisconnectReason, HistoryBody, InfoBody,
-    PublishBody, PushBody, RoomBody, SinceBody, SubscribeBody,
+    PublishBody, PushBody, RoomBody, SinceBody, SubscribeBody, TurnCredentialsBody,
+    TurnDisconnectBody,
 };
 use super::errors::Refusal;
 use super::method::Method;
@@ -24,6 +27,8 @@ use super::payload::payload;
 const TAGS_MAX: usize = 32;
 const TAG_BYTES_MAX: usize = 256;
 const IDEMPOTENCY_KEY_BYTES_MAX: usize = 256;
+/// With the time before it, the longest user name of STUN.
+const TURN_USER_BYTES_MAX: usize = fanfare_turn::credentials::USER_BYTES_MAX - 21;
 
 /// What a WebSocket close frame has room for (RFC 6455 section 5.5: 125 bytes with the code).
 const REASON_BYTES_MAX: usize = 123;
@@ -83,6 +88,14 @@ pub(super) enum Request {
     },
     PushAll {
         payload: Payload,
+    },
+    TurnCredentials {
+        user: Box<str>,
+        ttl: Option<Duration>,
+    },
+    TurnAllocations,
+    TurnDisconnect {
+        relayed: SocketAddr,
     },
 }
 
@@ -149,6 +162,18 @@ impl Request {
                 let payload = body.payload(limits)?;
                 Self::PushAll { payload }
             }
+            Method::TurnCredentials => turn_credentials(read(body)?)?,
+            Method::TurnAllocations => {
+                let InfoBody {} = read(body)?;
+                Self::TurnAllocations
+            }
+            Method::TurnDisconnect => {
+                let body: TurnDisconnectBody = read(body)?;
+                let relayed = body
+                    .relayed
+                    .ok_or_else(|| Refusal::bad_request("relayed is missing"))?;
+                Self::TurnDisconnect { relayed }
+            }
         })
     }
 
@@ -172,6 +197,20 @@ impl Request {
             _ => 1,
         }
     }
+}
+
+/// A name that ends up in the user name of the credentials, behind a time and a colon.
+fn turn_credentials(body: TurnCredentialsBody) -> Result<Request, Refusal> {
+    let user = body.user.unwrap_or_default();
+    if user.len() > TURN_USER_BYTES_MAX || user.contains(char::is_control) {
+        return Err(Refusal::bad_request(format!(
+            "user is longer than {TURN_USER_BYTES_MAX} bytes or has control characters"
+        )));
+    }
+    Ok(Request::TurnCredentials {
+        user,
+        ttl: body.ttl.map(Duration::from_secs),
+    })
 }
 
 impl PublishBody<'_> {

@@ -72,6 +72,7 @@ pub(super) fn problems(settings: &Settings, origins: &Origins) -> Vec<Problem> {
     check.engine(&settings.engine);
     check.limits(&settings.limits);
     check.backend(settings);
+    check.turn(&settings.turn);
     check.room("rooms", &settings.rooms, settings);
     for (name, room) in &settings.namespaces {
         let key = format!("namespaces.{name}");
@@ -87,12 +88,11 @@ pub(super) fn problems(settings: &Settings, origins: &Origins) -> Vec<Problem> {
         }
         check.room(&key, room, settings);
     }
-    check.periods(&[(
-        "shutdown.drain_window",
-        settings.shutdown.drain_window,
-        0,
-        HOUR,
-    )]);
+    let shutdown = &settings.shutdown;
+    check.periods(&[
+        ("shutdown.drain_window", shutdown.drain_window, 0, HOUR),
+        ("shutdown.relay_window", shutdown.relay_window, 0, DAY),
+    ]);
     if !is_log_filter(&settings.log.level) {
         let message = "is not a level (error, warn, info, debug, off), nor such as \"info,fanfare_engine=debug\"";
         check.refuse("log.level", message);

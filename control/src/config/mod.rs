@@ -13,13 +13,15 @@ mod load;
 mod origin;
 mod settings;
 mod to_engine;
+mod turn;
 mod values;
 
 pub(crate) use backend::BackendSettings;
 pub(crate) use goim::GoimSettings;
 pub(crate) use load::Loaded;
 use load::{ConfigError, load};
-pub(crate) use settings::{LogFormat, Settings, TokenSettings};
+pub(crate) use settings::{LogFormat, Settings, ShutdownSettings, TokenSettings};
+pub(crate) use turn::TurnSettings;
 pub(crate) use values::{Auto, Period, Secret, WeakSecret};
 
 use crate::cli::Common;

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::backend::BackendSettings;
 use super::goim::GoimSettings;
+use super::turn::TurnSettings;
 use super::values::{Auto, Period, Secret, secrets};
 
 /// The whole configuration.
@@ -22,6 +23,7 @@ pub(crate) struct Settings {
     pub(crate) token: TokenSettings,
     pub(crate) goim: GoimSettings,
     pub(crate) backend: BackendSettings,
+    pub(crate) turn: TurnSettings,
     pub(crate) engine: EngineSettings,
     pub(crate) limits: LimitSettings,
     /// Rooms whose name has no `:`.
@@ -178,6 +180,7 @@ pub(crate) struct RoomSettings {
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct ShutdownSettings {
     pub(crate) drain_window: Period,
+    pub(crate) relay_window: Period,
 }
 
 /// What the server logs, and how.
@@ -233,6 +236,7 @@ impl Default for Settings {
             token: TokenSettings::default(),
             goim: GoimSettings::default(),
             backend: BackendSettings::default(),
+            turn: TurnSettings::default(),
             engine: EngineSettings::default(),
             limits: LimitSettings::default(),
             rooms: RoomSettings::default(),
@@ -368,6 +372,7 @@ impl Default for ShutdownSettings {
     fn default() -> Self {
         Self {
             drain_window: Period::seconds(10),
+            relay_window: Period::seconds(30),
         }
     }
 }

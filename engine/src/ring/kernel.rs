@@ -14,6 +14,7 @@ use io_uring::types::{SubmitArgs, Timespec};
 use io_uring::{EnterFlags, IoUring, cqueue, squeue};
 
 use super::buffers::{BUFFERS_MAX, BufferLease, BufferPool};
+use super::datagrams::{Datagram, SendSpace, datagrams_header, errors_header};
 use super::diagnosis::{Host, RingSetupError, SetupStep, explain};
 use super::operations::{
     self, BUFFER_GROUP, KIND_INSTALL, KIND_SEND, KIND_WAKE_FAILED, KIND_WAKER,
@@ -60,6 +61,10 @@ pub struct KernelRing {
     /// Seen by `send_all` or `install`, for the next `turn`.
     backlog: Vec<Completion<BufferLease>>,
     receives: Receives,
+    /// Headers of receives of datagrams and of errors, which the kernel reads.
+    headers: Box<[libc::msghdr; 2]>,
+    /// What sends of datagrams take until they have been submitted; none before the first.
+    send_space: Option<Box<SendSpace>>,
     /// Polls and cancellations of receives, to be submitted before anything else that concerns them.
     follow_ups: Vec<squeue::Entry>,
     /// From whom there is something to receive.
@@ -136,6 +141,8 @@ impl KernelRing {
             peers: Vec::new(),
             backlog: Vec::new(),
             receives: Receives::new(slots),
+            headers: Box::new([datagrams_header(), errors_header()]),
+            send_space: None,
             follow_ups: Vec::new(),
             ready: VecDeque::new(),
             was_cut_short: false,
@@ -196,6 +203,67 @@ impl KernelRing {
         u32::try_from(slot).map(Slot).map_err(io::Error::other)
     }
 
+    /// Receives datagrams into provided buffers until it ends (`more == false`): an error, or all buffers are leased
+    /// (`-ENOBUFS`). Each completion with a buffer is for [`Received::read`](super::Received::read).
+    pub fn receive_datagrams(&mut self, slot: Slot, token: Token) {
+        self.start(
+            operations::receive_datagrams(slot, &raw const self.headers[0]),
+            token,
+        );
+    }
+
+    /// Receives the errors that wait at a socket, and ends. Each completion with a buffer is for
+    /// [`read_error`](super::read_error).
+    pub fn receive_errors(&mut self, slot: Slot, token: Token) {
+        self.start(
+            operations::receive_errors(slot, &raw const self.headers[1]),
+            token,
+        );
+    }
+
+    /// Completes once when the socket has something to be received or accepted, or has failed.
+    pub fn poll_readable(&mut self, slot: Slot, token: Token) {
+        self.start(operations::poll_readable_once(slot), token);
+    }
+
+    /// Sends datagrams and trains of them, in order, without blocking, and returns when the kernel holds no pointer into any
+    /// of them. What was not sent is appended to `failed`: taken are 0 bytes if the socket was full, and an errno otherwise.
+    pub fn send_datagrams<'d, I, P>(&mut self, sends: I, failed: &mut Vec<Short>)
+    where
+        I: Iterator<Item = Datagram<P>>,
+        P: Iterator<Item = &'d [u8]>,
+    {
+        // As in `send_all`.
+        let bomb = AbortOnUnwind;
+        let entries = self.uring.params().sq_entries() as usize;
+        let mut space = self
+            .send_space
+            .take()
+            .unwrap_or_else(|| Box::new(SendSpace::new(entries)));
+        let mut sends = sends.zip(0_u32..);
+        let mut exhausted = false;
+        while !exhausted {
+            let mut queue = self.uring.submission();
+            while !queue.is_full() && space.has_room() {
+                let Some((datagram, index)) = sends.next() else {
+                    exhausted = true;
+                    break;
+                };
+                // SAFETY: the pieces live for `'d`, which outlasts this call, and `space` is cleared and dropped no sooner than
+                // `submit_queued` has seen every entry consumed. A send with MSG_DONTWAIT runs to its end while it is
+                // submitted, so nothing points to either after that.
+                let pushed = unsafe { queue.push(&space.entry(datagram, index)) };
+                debug_assert!(pushed.is_ok(), "the queue was not full");
+            }
+            drop(queue);
+            self.submit_queued(failed);
+            self.collect(failed);
+            space.clear();
+        }
+        self.send_space = Some(space);
+        mem::forget(bomb);
+    }
+
     /// A listener that does not exist fails as the kernel would have it: -EBADF.
     fn listener_fd(&self, listener: u32) -> RawFd {
         self.listeners
@@ -219,8 +287,9 @@ impl KernelRing {
     fn push(&mut self, entry: &squeue::Entry) {
         loop {
             // SAFETY: the entries that come here carry numbers only, but for `install`'s, which keeps what its
-            // entry points to until that has completed. Receives name the buffer group, whose memory outlives
-            // the ring's use of it (see `Drop`).
+            // entry points to until that has completed, and for receives of datagrams, whose headers are boxed and
+            // live as long as the ring. Receives name the buffer group, whose memory outlives the ring's use of it
+            // (see `Drop`).
             if unsafe { self.uring.submission().push(entry) }.is_ok() {
                 return;
             }
@@ -580,8 +649,13 @@ impl Drop for KernelRing {
             completions.clear();
             let is_fatal = entered.is_err_and(|error| !is_passing(&error));
             if is_fatal || Instant::now() > deadline {
-                // The kernel may still write into the buffers: nobody may ever use that memory again.
+                // The kernel may still write into the buffers: nobody may ever use that memory again. Nor what it may
+                // still read.
                 mem::forget(Rc::clone(&self.pool));
+                mem::forget(mem::replace(
+                    &mut self.headers,
+                    Box::new([datagrams_header(), errors_header()]),
+                ));
                 return;
             }
         }

@@ -72,6 +72,20 @@ pub enum ListenError {
     },
 }
 
+impl ListenError {
+    /// What it means that this address could not be bound.
+    #[must_use]
+    pub fn explain(addr: SocketAddr, source: io::Error) -> Self {
+        match source.raw_os_error() {
+            Some(libc::EADDRINUSE) => Self::InUse { addr },
+            Some(libc::EACCES | libc::EPERM) => Self::NotAllowed { addr },
+            Some(libc::EADDRNOTAVAIL) => Self::NotOurs { addr },
+            Some(libc::EAFNOSUPPORT) => Self::NoSuchProtocol { addr },
+            _ => Self::Other { addr, source },
+        }
+    }
+}
+
 /// Listens on `addr` once per shard, so that the kernel spreads connections over them (`SO_REUSEPORT`). Port 0
 /// takes a free one, the same for all.
 ///
@@ -100,13 +114,7 @@ pub fn listen_per_shard(
 /// # Errors
 /// See [`ListenError`].
 pub fn listen(addr: SocketAddr, unsent_bytes_max: u32) -> Result<Socket, ListenError> {
-    try_listen(addr, unsent_bytes_max).map_err(|source| match source.raw_os_error() {
-        Some(libc::EADDRINUSE) => ListenError::InUse { addr },
-        Some(libc::EACCES | libc::EPERM) => ListenError::NotAllowed { addr },
-        Some(libc::EADDRNOTAVAIL) => ListenError::NotOurs { addr },
-        Some(libc::EAFNOSUPPORT) => ListenError::NoSuchProtocol { addr },
-        _ => ListenError::Other { addr, source },
-    })
+    try_listen(addr, unsent_bytes_max).map_err(|source| ListenError::explain(addr, source))
 }
 
 fn try_listen(addr: SocketAddr, unsent_bytes_max: u32) -> io::Result<Socket> {

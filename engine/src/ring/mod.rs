@@ -15,6 +15,7 @@ use std::time::Duration;
 
 mod buffers;
 mod cpu;
+mod datagrams;
 mod diagnosis;
 mod kernel;
 mod limits;
@@ -29,6 +30,10 @@ mod wake;
 
 pub use buffers::BufferLease;
 pub use cpu::{allowed_cpus, pin_to_cpu};
+pub use datagrams::{
+    Datagram, HEAD_BYTES, Received, SocketError, TRAIN_BYTES_MAX, TRAIN_CARS_MAX, UdpOptions,
+    bind_udp, read_error,
+};
 pub use diagnosis::{KernelVersion, RingSetupError, SetupStep};
 pub use kernel::KernelRing;
 pub use limits::{ResourceLimits, disable_huge_pages, raise_nofile};

@@ -71,6 +71,25 @@ pub(super) fn receive_now(slot: Slot, token: Token) -> squeue::Entry {
         .user_data(token.of_receive().0)
 }
 
+/// Puts datagrams into buffers of the group until it ends, with what the header has room for before each. The header is
+/// read when this is submitted, and later.
+pub(super) fn receive_datagrams(slot: Slot, header: *const libc::msghdr) -> squeue::Entry {
+    opcode::RecvMsgMulti::new(Fixed(slot.0), header, BUFFER_GROUP).build()
+}
+
+/// The same for the errors that wait; -EAGAIN when there are no more.
+pub(super) fn receive_errors(slot: Slot, header: *const libc::msghdr) -> squeue::Entry {
+    const FLAGS: u32 = (libc::MSG_ERRQUEUE | libc::MSG_DONTWAIT).cast_unsigned();
+    opcode::RecvMsgMulti::new(Fixed(slot.0), header, BUFFER_GROUP)
+        .flags(FLAGS)
+        .build()
+}
+
+/// Completes once when there is something to receive, or to accept.
+pub(super) fn poll_readable_once(slot: Slot) -> squeue::Entry {
+    opcode::PollAdd::new(Fixed(slot.0), POLLIN).build()
+}
+
 pub(super) fn poll_writable(slot: Slot) -> squeue::Entry {
     opcode::PollAdd::new(Fixed(slot.0), POLLOUT).build()
 }

@@ -79,6 +79,23 @@ impl Allocation {
     }
 }
 
+/// An allocation as operators see it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AllocationInfo {
+    /// Whose it is.
+    pub client: Client,
+    /// The user name; bytes, for nobody has checked that it is text.
+    pub user: Vec<u8>,
+    /// The addresses that peers send to.
+    pub relayed: Vec<SocketAddr>,
+    /// Seconds until it ends unless it is refreshed.
+    pub seconds_left: u32,
+    /// Permissions and channels.
+    pub peers: (usize, usize),
+    /// Packets and bytes that were relayed: to peers, and from them.
+    pub carried: [(u64, u64); 2],
+}
+
 /// 0 for IPv4, 1 for IPv6.
 pub(super) const fn family_of(address: SocketAddr) -> usize {
     if address.is_ipv4() { 0 } else { 1 }
@@ -91,6 +108,20 @@ pub(super) fn user_key(user: &[u8]) -> UserKey {
 }
 
 impl Relay {
+    /// All allocations, as operators see them.
+    #[must_use]
+    pub fn describe(&self, now: Now) -> Vec<AllocationInfo> {
+        let describe = |(client, it): (&Client, &Allocation)| AllocationInfo {
+            client: *client,
+            user: it.user.to_vec(),
+            relayed: it.addresses().collect(),
+            seconds_left: it.until_s.saturating_sub(now.s()),
+            peers: it.peers.counts(now.s()),
+            carried: it.relayed,
+        };
+        self.allocations().map(describe).collect()
+    }
+
     /// Takes an allocation away from a client, if it has one.
     pub(super) fn free(&mut self, client: &Client, now: Now, sockets: &mut impl Sockets) {
         let Some(allocation) = self.allocations.remove(client) else {
@@ -113,7 +144,7 @@ impl Relay {
         sockets: &mut impl Sockets,
     ) {
         sockets.close(relayed.socket);
-        self.set_owner(relayed.socket, None);
+        self.set_owner(family, relayed, None);
         if let Some(family) = &mut self.families[family] {
             family
                 .ports
@@ -121,12 +152,19 @@ impl Relay {
         }
     }
 
-    pub(super) fn set_owner(&mut self, socket: RelaySocket, owner: Option<Client>) {
+    pub(super) fn set_owner(&mut self, family: usize, relayed: Relayed, owner: Option<Client>) {
+        let Relayed { socket, address } = relayed;
         let at = socket.0 as usize;
         if self.owners.len() <= at {
             self.owners.resize(at + 1, None);
         }
         self.owners[at] = owner;
+        let place = self.families[family]
+            .as_mut()
+            .and_then(|it| it.place(address.port()));
+        if let Some(place) = place {
+            *place = owner.map(|_| socket);
+        }
     }
 
     /// Gives up the ports that nobody came for.

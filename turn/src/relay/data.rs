@@ -22,6 +22,13 @@ pub enum FromPeer {
     },
 }
 
+/// Whom a client sends to.
+#[derive(Debug, Clone, Copy)]
+enum To {
+    Channel(u16),
+    Peer(SocketAddr),
+}
+
 impl Relay {
     /// Data on a channel.
     pub(super) fn relay_channel<'p>(
@@ -31,15 +38,7 @@ impl Relay {
         data: &'p [u8],
         now: Now,
     ) -> Result<Action<'p>, Dropped> {
-        let allocation = self
-            .allocations
-            .get_mut(client)
-            .ok_or(Dropped::NoAllocation)?;
-        let to = allocation
-            .peers
-            .of_channel(channel, now.s())
-            .ok_or(Dropped::NoChannel)?;
-        self.relay_to_peer(client, to, data, false, now)
+        self.relay_to_peer(client, To::Channel(channel), data, false, now)
     }
 
     /// A Send indication.
@@ -66,13 +65,13 @@ impl Relay {
         let (Some(to), Some(data)) = (to, data) else {
             return Err(Dropped::Indication);
         };
-        self.relay_to_peer(client, to, data, dont_fragment, now)
+        self.relay_to_peer(client, To::Peer(to), data, dont_fragment, now)
     }
 
     fn relay_to_peer<'p>(
         &mut self,
         client: &Client,
-        to: SocketAddr,
+        to: To,
         data: &'p [u8],
         dont_fragment: bool,
         now: Now,
@@ -82,6 +81,13 @@ impl Relay {
             .get_mut(client)
             .filter(|it| now.s() < it.until_s)
             .ok_or(Dropped::NoAllocation)?;
+        let to = match to {
+            To::Peer(peer) => peer,
+            To::Channel(channel) => allocation
+                .peers
+                .of_channel(channel, now.s())
+                .ok_or(Dropped::NoChannel)?,
+        };
         if !allocation.peers.are_permitted(to.ip(), now.s()) {
             return Err(Dropped::NoPermission);
         }
@@ -95,6 +101,14 @@ impl Relay {
             return Err(Dropped::Rate);
         }
         allocation.count(0, data.len());
+        let family = self.families[family_of(to)].as_mut();
+        if let Some(socket) = family.and_then(|it| it.socket_at(to)) {
+            return Ok(Action::Hairpin {
+                from: relayed.address,
+                to: socket,
+                data,
+            });
+        }
         Ok(Action::Relay {
             from: relayed.socket,
             to,
@@ -161,6 +175,50 @@ impl Relay {
                 0
             },
         }
+    }
+}
+
+impl Relay {
+    /// Handles what the network says about a packet that was sent from this socket to this peer: type and code of ICMP, or of
+    /// ICMPv6 for a peer of IPv6, and the MTU if that is what it is about. What the client is told, if anything, is appended
+    /// to `reply` (RFC 8656 section 11.5).
+    pub fn handle_icmp(
+        &mut self,
+        socket: RelaySocket,
+        to: SocketAddr,
+        (kind, code): (u8, u8),
+        mtu: u32,
+        now: Now,
+        reply: &mut Vec<u8>,
+    ) -> Option<Client> {
+        // Destination unreachable, packet too big, time exceeded: what says something about the path.
+        let is_of_interest = match to {
+            SocketAddr::V4(_) => matches!(kind, 3 | 11),
+            SocketAddr::V6(_) => matches!(kind, 1..=3),
+        };
+        let is_too_big = matches!((to, kind, code), (SocketAddr::V4(_), 3, 4))
+            || matches!((to, kind), (SocketAddr::V6(_), 2));
+        let client = self.owners.get(socket.0 as usize).copied().flatten()?;
+        let allocation = self.allocations.get_mut(&client)?;
+        let is_told = is_of_interest
+            && now.s() < allocation.until_s
+            && allocation.peers.are_permitted(to.ip(), now.s())
+            && allocation.may_relay(0, now, &self.config);
+        if !is_told {
+            return None;
+        }
+        // Seven bits of type, nine of code (RFC 8656 section 18.13).
+        let [t, c] = (u16::from(kind) << 9 | u16::from(code)).to_be_bytes();
+        let [d0, d1, d2, d3] = if is_too_big { mtu } else { 0 }.to_be_bytes();
+        Writer::new(
+            reply,
+            Class::Indication,
+            Method::DATA,
+            self.transactions.next(),
+        )
+        .xor_address(AttributeType::XOR_PEER_ADDRESS, to)
+        .attribute(AttributeType::ICMP, &[0, 0, t, c, d0, d1, d2, d3]);
+        Some(client)
     }
 }
 

@@ -9,6 +9,7 @@ mod authentication;
 mod data;
 mod quota;
 mod requests;
+mod tally;
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
@@ -26,11 +27,12 @@ use crate::policy::PeerPolicy;
 use crate::ports::Ports;
 use crate::stun::{Class, Malformed, Message, Method};
 
-pub use allocation::Allocation;
+pub use allocation::{Allocation, AllocationInfo};
 pub use data::FromPeer;
 pub use quota::{Quota, QuotaLimits};
+pub use tally::Tally;
 
-use allocation::Reservation;
+use allocation::{Reservation, family_of};
 use answer::Answer;
 use data::Transactions;
 
@@ -83,7 +85,7 @@ pub struct Now {
 
 impl Now {
     /// Seconds of the clock that never runs backwards: for all that lasts.
-    fn s(self) -> u32 {
+    pub(crate) fn s(self) -> u32 {
         u32::try_from(self.ns / 1_000_000_000).unwrap_or(u32::MAX)
     }
 }
@@ -173,6 +175,16 @@ pub enum Action<'p> {
     Drop(Dropped),
     /// The reply is to be sent back.
     Reply,
+    /// Data is for whoever has that socket, here: it is to be handed to [`Relay::handle_peer`], and need not leave the
+    /// process.
+    Hairpin {
+        /// From this relayed address.
+        from: SocketAddr,
+        /// To this socket.
+        to: RelaySocket,
+        /// A part of the packet.
+        data: &'p [u8],
+    },
     /// Data is to be sent to a peer.
     Relay {
         /// From this socket.
@@ -205,6 +217,7 @@ pub struct Relay {
     transactions: Transactions,
     /// No new allocations: clients are sent there, or away.
     drain: Option<Drain>,
+    tally: Tally,
 }
 
 /// Where the clients of a relay that is drained are to go.
@@ -218,6 +231,29 @@ pub struct Drain {
 struct Family {
     address: RelayAddress,
     ports: Ports,
+    /// The sockets of allocations, by their ports.
+    sockets: Box<[Option<RelaySocket>]>,
+}
+
+impl Family {
+    fn new((address, ports): (RelayAddress, Ports)) -> Self {
+        Self {
+            sockets: vec![None; ports.range().len()].into(),
+            address,
+            ports,
+        }
+    }
+
+    fn place(&mut self, port: u16) -> Option<&mut Option<RelaySocket>> {
+        let index = u32::from(port).checked_sub(self.ports.range().start)?;
+        self.sockets.get_mut(index as usize)
+    }
+
+    /// The socket of an allocation at this address, whether it is named as clients know it or as it is here.
+    fn socket_at(&mut self, peer: SocketAddr) -> Option<RelaySocket> {
+        let is_ours = peer.ip() == self.address.external || peer.ip() == self.address.local;
+        is_ours.then(|| self.place(peer.port()).copied().flatten())?
+    }
 }
 
 impl Relay {
@@ -238,12 +274,13 @@ impl Relay {
             access,
             nonces,
             quota,
-            families: families.map(|it| it.map(|(address, ports)| Family { address, ports })),
+            families: families.map(|it| it.map(Family::new)),
             allocations: HashMap::default(),
             owners: Vec::new(),
             reservations: VecDeque::new(),
             transactions: Transactions::new(seed.rotate_left(16)),
             drain: None,
+            tally: Tally::default(),
         }
     }
 
@@ -257,7 +294,7 @@ impl Relay {
         sockets: &mut impl Sockets,
         reply: &mut Vec<u8>,
     ) -> Action<'p> {
-        let result = match Datagram::read(packet) {
+        let result = match Datagram::read(packet, self.config.peers.channels) {
             None => Err(Dropped::Unknown),
             Some(Datagram::ChannelData { channel, data }) => {
                 self.relay_channel(&client, channel, data, now)
@@ -302,6 +339,7 @@ impl Relay {
                 if !self.strangers.take(client.remote.ip(), now.ns) {
                     return Err(Dropped::Strangers);
                 }
+                self.tally.count(challenge, message.integrity().is_some());
                 self.challenge(&client, message, challenge, now, reply);
                 return Ok(Action::Reply);
             }
@@ -342,6 +380,32 @@ impl Relay {
     /// The allocations that there are.
     pub fn allocations(&self) -> impl ExactSizeIterator<Item = (&Client, &Allocation)> {
         self.allocations.iter().map(|(client, it)| (client, &**it))
+    }
+
+    /// Whether a client has an allocation.
+    #[must_use]
+    pub fn has_allocation(&self, client: &Client) -> bool {
+        self.allocations.contains_key(client)
+    }
+
+    /// Takes the allocation with this relayed address away from its client, if there is one.
+    pub fn end(
+        &mut self,
+        relayed: SocketAddr,
+        now: Now,
+        sockets: &mut impl Sockets,
+    ) -> Option<Client> {
+        let family = self.families[family_of(relayed)].as_mut()?;
+        let socket = family.socket_at(relayed)?;
+        let client = self.owners.get(socket.0 as usize).copied().flatten()?;
+        self.free(&client, now, sockets);
+        Some(client)
+    }
+
+    /// What has happened so far.
+    #[must_use]
+    pub const fn tally(&self) -> &Tally {
+        &self.tally
     }
 
     /// Ports that are kept for whoever has their tokens.

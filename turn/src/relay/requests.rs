@@ -117,15 +117,27 @@ impl Relay {
         }
         match message.method() {
             Method::REFRESH => self.refresh(&client, message, now, sockets, answer),
-            Method::CREATE_PERMISSION => match self.permit(&client, message, now) {
-                Ok(()) => answer.success(|_| {}),
-                Err(code) => answer.error(code),
-            },
-            Method::CHANNEL_BIND => match self.bind_channel(&client, message, now) {
-                Ok(()) => answer.success(|_| {}),
-                Err(code) => answer.error(code),
-            },
+            Method::CREATE_PERMISSION => {
+                let result = self.permit(&client, message, now);
+                self.answer_about_peer(result, answer);
+            }
+            Method::CHANNEL_BIND => {
+                let result = self.bind_channel(&client, message, now);
+                self.answer_about_peer(result, answer);
+            }
             _ => answer.error(code::BAD_REQUEST),
+        }
+    }
+
+    fn answer_about_peer(&mut self, result: Result<(), u16>, answer: Answer<'_>) {
+        match result {
+            Ok(()) => answer.success(|_| {}),
+            Err(code) => {
+                if code == code::FORBIDDEN {
+                    self.tally.peers_forbidden += 1;
+                }
+                answer.error(code);
+            }
         }
     }
 
@@ -153,6 +165,7 @@ impl Relay {
             Err(code) => return answer.error(code),
         };
         if let Some(drain) = self.drain {
+            self.tally.while_draining += 1;
             return match drain.alternate[family_of(client.remote)] {
                 Some(alternate) => answer.error_with(code::TRY_ALTERNATE, |writer| {
                     writer.address(AttributeType::ALTERNATE_SERVER, alternate);
@@ -161,18 +174,25 @@ impl Relay {
             };
         }
         if !self.quota.take(&known.user) {
+            self.tally.over_quota += 1;
             return answer.error(code::ALLOCATION_QUOTA);
         }
         match self.make(message, known, asked, now, sockets) {
             Ok(allocation) => {
                 answer.success(|writer| allocation.describe(&client, writer));
-                for relayed in allocation.sockets.iter().flatten() {
-                    self.set_owner(relayed.socket, Some(client));
+                for (family, relayed) in allocation.sockets.iter().enumerate() {
+                    if let Some(relayed) = relayed {
+                        self.set_owner(family, *relayed, Some(client));
+                    }
                 }
                 self.allocations.insert(client, Box::new(allocation));
+                self.tally.allocations_made += 1;
             }
             Err(code) => {
                 self.quota.give_back(&known.user);
+                if code == code::INSUFFICIENT_CAPACITY {
+                    self.tally.without_port += 1;
+                }
                 answer.error(code);
             }
         }
@@ -195,7 +215,8 @@ impl Relay {
             }
         };
         let requested = family(AttributeType::REQUESTED_ADDRESS_FAMILY)?;
-        let additional = family(AttributeType::ADDITIONAL_ADDRESS_FAMILY)?;
+        let additional = family(AttributeType::ADDITIONAL_ADDRESS_FAMILY)?
+            .or(family(AttributeType::ADDITIONAL_ADDRESS_FAMILY_DRAFT)?);
         let wanted = match message.first(AttributeType::EVEN_PORT) {
             None => Wanted::Any,
             Some(&[flags]) if flags & 0x80 != 0 => Wanted::Pair,

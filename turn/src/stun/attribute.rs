@@ -62,6 +62,8 @@ impl AttributeType {
     pub const RESERVATION_TOKEN: Self = Self(0x0022);
     /// IPv6 too.
     pub const ADDITIONAL_ADDRESS_FAMILY: Self = Self(0x8000);
+    /// The same, as drafts of RFC 8656 had it, and coturn's clients still have.
+    pub const ADDITIONAL_ADDRESS_FAMILY_DRAFT: Self = Self(0x8032);
     /// What came of the other family.
     pub const ADDRESS_ERROR_CODE: Self = Self(0x8001);
     /// An error that the network told of.

@@ -1,0 +1,170 @@
+//! The sockets of relayed addresses, on the ring of their thread.
+
+use std::io;
+use std::net::SocketAddr;
+
+use fanfare_engine::ring::{KernelRing, Ring, Slot, Token, UdpOptions, bind_udp};
+
+use super::kinds;
+use crate::relay::{RelaySocket, Sockets};
+
+/// How the sockets of relayed addresses are made.
+const OPTIONS: UdpOptions = UdpOptions {
+    is_shared: false,
+    has_trains: true,
+    has_errors: true,
+    receive_bytes: 1 << 20,
+    send_bytes: 1 << 20,
+};
+
+/// What is known of each slot that had a relay's socket.
+#[derive(Debug, Default)]
+pub(super) struct RelaySockets {
+    slots: Vec<State>,
+    open: u32,
+    /// Their receives have ended, and are to begin again.
+    silent: Vec<RelaySocket>,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct State {
+    generation: u32,
+    phase: Phase,
+    has_receive: bool,
+    has_errors: bool,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Phase {
+    /// No socket of ours.
+    #[default]
+    None,
+    Open,
+    /// Closed for the relay; operations are still under way.
+    Closing,
+}
+
+impl RelaySockets {
+    /// How many there are, those that are being closed included.
+    pub(super) const fn open_count(&self) -> u32 {
+        self.open
+    }
+
+    /// The socket that a completion is for; `None` if it was closed before.
+    pub(super) fn of(&self, token: Token) -> Option<RelaySocket> {
+        let state = self.slots.get(token.index() as usize)?;
+        let is_it = state.phase == Phase::Open && state.generation == token.generation();
+        is_it.then(|| RelaySocket(token.index()))
+    }
+
+    /// Whether this is one of them, and not closed.
+    pub(super) fn is_open(&self, socket: RelaySocket) -> bool {
+        let state = self.slots.get(socket.0 as usize);
+        state.is_some_and(|state| state.phase == Phase::Open)
+    }
+
+    /// The receive under this token has ended. It begins again, after the errors that ended it were read.
+    pub(super) fn receive_ended(&mut self, token: Token, result: i32, ring: &mut KernelRing) {
+        let socket = RelaySocket(token.index());
+        let Some(state) = self.slots.get_mut(token.index() as usize) else {
+            return;
+        };
+        state.has_receive = false;
+        match state.phase {
+            Phase::Open => {
+                if result < 0 && result != -libc::ENOBUFS {
+                    self.read_errors(socket, ring);
+                }
+                self.silent.push(socket);
+            }
+            Phase::Closing => self.close_if_idle(socket, ring),
+            Phase::None => {}
+        }
+    }
+
+    /// Reads the errors that wait at a socket.
+    pub(super) fn read_errors(&mut self, socket: RelaySocket, ring: &mut KernelRing) {
+        let state = &mut self.slots[socket.0 as usize];
+        if state.phase == Phase::Open && !state.has_errors {
+            state.has_errors = true;
+            let token = Token::new(kinds::ERRORS, state.generation, socket.0);
+            ring.receive_errors(Slot(socket.0), token);
+        }
+    }
+
+    /// There are no more errors.
+    pub(super) fn errors_ended(&mut self, token: Token, ring: &mut KernelRing) {
+        if let Some(state) = self.slots.get_mut(token.index() as usize) {
+            state.has_errors = false;
+            if state.phase == Phase::Closing {
+                self.close_if_idle(RelaySocket(token.index()), ring);
+            }
+        }
+    }
+
+    /// Begins the receives again that have ended.
+    pub(super) fn listen_again(&mut self, ring: &mut KernelRing) {
+        for socket in std::mem::take(&mut self.silent) {
+            let state = &mut self.slots[socket.0 as usize];
+            if state.phase == Phase::Open && !state.has_receive {
+                state.has_receive = true;
+                let token = Token::new(kinds::RELAY, state.generation, socket.0);
+                ring.receive_datagrams(Slot(socket.0), token);
+            }
+        }
+    }
+
+    /// The slot is free.
+    pub(super) fn closed(&mut self, slot: u32) {
+        if let Some(state) = self.slots.get_mut(slot as usize) {
+            state.phase = Phase::None;
+            state.generation = state.generation.wrapping_add(1) & Token::GENERATION_MASK;
+            self.open -= 1;
+        }
+    }
+
+    fn close_if_idle(&mut self, socket: RelaySocket, ring: &mut KernelRing) {
+        let state = &self.slots[socket.0 as usize];
+        if !state.has_receive && !state.has_errors {
+            let token = Token::new(kinds::CLOSE, state.generation, socket.0);
+            ring.close(Slot(socket.0), token);
+        }
+    }
+}
+
+/// Opens and closes them for the relay.
+#[derive(Debug)]
+pub(super) struct Opener<'t> {
+    pub(super) ring: &'t mut KernelRing,
+    pub(super) sockets: &'t mut RelaySockets,
+}
+
+impl Sockets for Opener<'_> {
+    fn open(&mut self, local: SocketAddr) -> io::Result<RelaySocket> {
+        let Slot(slot) = self.ring.install(bind_udp(local, &OPTIONS)?)?;
+        let at = slot as usize;
+        let sockets = &mut *self.sockets;
+        if sockets.slots.len() <= at {
+            sockets.slots.resize(at + 1, State::default());
+        }
+        let state = &mut sockets.slots[at];
+        debug_assert_eq!(state.phase, Phase::None);
+        state.phase = Phase::Open;
+        state.has_receive = true;
+        sockets.open += 1;
+        let token = Token::new(kinds::RELAY, state.generation, slot);
+        self.ring.receive_datagrams(Slot(slot), token);
+        Ok(RelaySocket(slot))
+    }
+
+    fn close(&mut self, socket: RelaySocket) {
+        let sockets = &mut *self.sockets;
+        let state = &mut sockets.slots[socket.0 as usize];
+        state.phase = Phase::Closing;
+        if state.has_receive {
+            let token = Token::new(kinds::RELAY, state.generation, socket.0);
+            self.ring.cancel(token);
+        }
+        sockets.close_if_idle(socket, self.ring);
+    }
+}

@@ -1,0 +1,510 @@
+//! Clients that come over TCP, with or without TLS.
+//!
+//! What they send is taken apart here and handled like datagrams; what they are sent waits here, in bounds, until they take
+//! it.
+
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+
+use fanfare_engine::ring::{KernelRing, Ring, Short, Slot, Token};
+use foldhash::fast::RandomState;
+use hashbrown::HashMap;
+use rustls::ServerConnection;
+
+use super::kinds;
+use crate::framing::{Channels, Next, StreamError, next_of_stream};
+use crate::relay::{Client, Now, Transport};
+
+/// The longest message that a client may send on a stream: the longest ChannelData, with its padding.
+const MESSAGE_BYTES_MAX: usize = 4 + 65_536;
+
+/// Connections that are accepted in one turn, so that a flood of them does not keep the others waiting.
+const ACCEPTS_PER_TURN: usize = 64;
+
+/// Plain bytes that are read from TLS at a time.
+const PLAIN_BYTES: usize = 16_384;
+
+/// Bounds on clients of streams.
+#[derive(Debug, Clone, Copy)]
+pub struct StreamLimits {
+    /// Connections at a time, for each thread.
+    pub streams_max: u32,
+    /// Of these, connections that have not sent a whole message yet.
+    pub strangers_max: u32,
+    /// Seconds within which the first message must be there, and within which an allocation must be made, made anew, or
+    /// asked for.
+    pub idle_s: u32,
+    /// Bytes that wait for a client to take them; what is relayed beyond is dropped.
+    pub unsent_bytes_max: usize,
+}
+
+impl Default for StreamLimits {
+    fn default() -> Self {
+        Self {
+            streams_max: 10_000,
+            strangers_max: 1_000,
+            idle_s: 30,
+            unsent_bytes_max: 512 << 10,
+        }
+    }
+}
+
+/// A socket that connections come from.
+#[derive(Debug)]
+pub(super) struct Acceptor {
+    pub(super) listener: TcpListener,
+    pub(super) local: SocketAddr,
+    pub(super) transport: Transport,
+}
+
+/// The connections of a thread.
+#[derive(Debug)]
+pub(super) struct Streams {
+    limits: StreamLimits,
+    channels: Channels,
+    tls: Option<Arc<rustls::ServerConfig>>,
+    /// By slot.
+    streams: Vec<Place>,
+    slots: HashMap<Client, u32, RandomState>,
+    strangers: u32,
+    /// Slots with something to send that has not been tried yet.
+    unsent: Vec<u32>,
+    short: Vec<Short>,
+    plain: Box<[u8]>,
+}
+
+#[derive(Debug, Default)]
+struct Place {
+    generation: u32,
+    stream: Option<Box<Stream>>,
+}
+
+#[derive(Debug)]
+struct Stream {
+    client: Client,
+    tls: Option<Box<ServerConnection>>,
+    /// The beginning of a message.
+    input: Vec<u8>,
+    /// What the client is sent, from `sent` on.
+    output: Vec<u8>,
+    sent: usize,
+    is_stranger: bool,
+    has_receive: bool,
+    /// Its socket is full, and it is known when it no longer is.
+    is_stalled: bool,
+    is_unsent: bool,
+    /// It is to be closed: once what it is sent has left, or at once.
+    end: Option<End>,
+    until_s: u32,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    Cancelling,
+    Closing,
+}
+
+/// Why a stream has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ended {
+    /// The client has closed it, or the network has.
+    Left,
+    /// It sent what nobody can make sense of.
+    Garbage,
+    /// TLS failed.
+    Tls,
+    /// It said nothing that it may stay for.
+    Idle,
+}
+
+/// What has become of accepting.
+#[derive(Debug, Default, Clone, Copy)]
+pub(super) struct Accepted {
+    pub(super) accepted: u64,
+    pub(super) refused: u64,
+    pub(super) failed: u64,
+}
+
+impl Streams {
+    pub(super) fn new(
+        limits: StreamLimits,
+        channels: Channels,
+        tls: Option<Arc<rustls::ServerConfig>>,
+    ) -> Self {
+        Self {
+            limits,
+            channels,
+            tls,
+            streams: Vec::new(),
+            slots: HashMap::default(),
+            strangers: 0,
+            unsent: Vec::new(),
+            short: Vec::new(),
+            plain: vec![0; PLAIN_BYTES].into(),
+        }
+    }
+
+    pub(super) fn count(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// Exchanges the certificate for connections to come.
+    pub(super) fn set_tls(&mut self, tls: Option<Arc<rustls::ServerConfig>>) {
+        self.tls = tls;
+    }
+
+    /// Takes the connections that wait at a listener, some at a time.
+    pub(super) fn accept(
+        &mut self,
+        acceptor: &Acceptor,
+        now_s: u32,
+        ring: &mut KernelRing,
+    ) -> Accepted {
+        let mut result = Accepted::default();
+        for _ in 0..ACCEPTS_PER_TURN {
+            let (socket, remote) = match acceptor.listener.accept() {
+                Ok(accepted) => accepted,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(_) => {
+                    result.failed += 1;
+                    break;
+                }
+            };
+            let is_full = self.slots.len() >= self.limits.streams_max as usize
+                || self.strangers >= self.limits.strangers_max;
+            let client = Client {
+                transport: acceptor.transport,
+                local: acceptor.local,
+                remote,
+            };
+            let tls = match (acceptor.transport, &self.tls) {
+                (Transport::Tls, Some(config)) => {
+                    ServerConnection::new(Arc::clone(config)).map(|it| Some(Box::new(it)))
+                }
+                _ => Ok(None),
+            };
+            let (false, Ok(tls)) = (is_full, tls) else {
+                result.refused += 1;
+                continue;
+            };
+            match ring.install(socket.into()) {
+                Ok(slot) => {
+                    self.begin(client, slot, tls, now_s, ring);
+                    result.accepted += 1;
+                }
+                Err(_) => result.refused += 1,
+            }
+        }
+        result
+    }
+
+    fn begin(
+        &mut self,
+        client: Client,
+        slot: Slot,
+        tls: Option<Box<ServerConnection>>,
+        now_s: u32,
+        ring: &mut KernelRing,
+    ) {
+        let at = slot.0 as usize;
+        if self.streams.len() <= at {
+            self.streams.resize_with(at + 1, Place::default);
+        }
+        let place = &mut self.streams[at];
+        place.stream = Some(Box::new(Stream {
+            client,
+            tls,
+            input: Vec::new(),
+            output: Vec::new(),
+            sent: 0,
+            is_stranger: true,
+            has_receive: true,
+            is_stalled: false,
+            is_unsent: false,
+            end: None,
+            until_s: now_s.saturating_add(self.limits.idle_s),
+        }));
+        self.slots.insert(client, slot.0);
+        self.strangers += 1;
+        ring.receive(slot, Token::new(kinds::STREAM, place.generation, slot.0));
+    }
+
+    /// Whose stream a completion is for; `None` if it has been ended.
+    pub(super) fn of(&self, token: Token) -> Option<(u32, Client)> {
+        let place = self.streams.get(token.index() as usize)?;
+        let stream = place.stream.as_ref()?;
+        let is_it = place.generation == token.generation() && stream.end.is_none();
+        is_it.then_some((token.index(), stream.client))
+    }
+
+    /// Takes what was received, which is deciphered if need be, and gives all that is there of messages now; what is left of
+    /// it is to be [put back](Self::put_back).
+    pub(super) fn received(&mut self, slot: u32, bytes: &[u8]) -> Result<Vec<u8>, Ended> {
+        let Some(stream) = self.streams[slot as usize].stream.as_mut() else {
+            return Err(Ended::Left);
+        };
+        let mut input = std::mem::take(&mut stream.input);
+        let result = match &mut stream.tls {
+            None => {
+                input.extend_from_slice(bytes);
+                Ok(())
+            }
+            Some(tls) => decipher(tls, bytes, &mut input, &mut stream.output, &mut self.plain),
+        };
+        // Handshakes have answers, and so have failures.
+        self.mark_unsent(slot);
+        result.map(|()| input)
+    }
+
+    /// Where the next message of these bytes ends, if it is there whole.
+    pub(super) fn next(&mut self, slot: u32, bytes: &[u8]) -> Result<Option<usize>, Ended> {
+        match next_of_stream(bytes, MESSAGE_BYTES_MAX, self.channels) {
+            Ok(Next::Whole(length)) => {
+                if let Some(stream) = self.streams[slot as usize].stream.as_mut()
+                    && stream.is_stranger
+                {
+                    stream.is_stranger = false;
+                    self.strangers -= 1;
+                }
+                Ok(Some(length))
+            }
+            Ok(Next::Partial(_)) => Ok(None),
+            Err(StreamError::Unknown | StreamError::TooLong(_)) => Err(Ended::Garbage),
+        }
+    }
+
+    /// Keeps the beginning of a message until its end is there.
+    pub(super) fn put_back(&mut self, slot: u32, rest: Vec<u8>) {
+        if let Some(stream) = self.streams[slot as usize].stream.as_mut() {
+            stream.input = rest;
+        }
+    }
+
+    /// Appends to what a client is sent; false if there is no such client, or it takes too little.
+    pub(super) fn write(&mut self, client: &Client, parts: [&[u8]; 3]) -> bool {
+        let Some(&slot) = self.slots.get(client) else {
+            return false;
+        };
+        let Some(stream) = self.streams[slot as usize].stream.as_mut() else {
+            return false;
+        };
+        let bytes: usize = parts.iter().map(|part| part.len()).sum();
+        let waits = stream.output.len() - stream.sent;
+        if stream.end.is_some() || waits + bytes > self.limits.unsent_bytes_max {
+            return false;
+        }
+        for part in parts {
+            match &mut stream.tls {
+                None => stream.output.extend_from_slice(part),
+                // Into memory, which takes all of it.
+                Some(tls) => drop(tls.writer().write_all(part)),
+            }
+        }
+        if let Some(tls) = &mut stream.tls {
+            while tls.wants_write() && tls.write_tls(&mut stream.output).is_ok() {}
+        }
+        self.mark_unsent(slot);
+        true
+    }
+
+    fn mark_unsent(&mut self, slot: u32) {
+        if let Some(stream) = self.streams[slot as usize].stream.as_mut()
+            && !stream.is_unsent
+            && stream.sent < stream.output.len()
+        {
+            stream.is_unsent = true;
+            self.unsent.push(slot);
+        }
+    }
+
+    /// Sends what there is to send, as far as it is taken.
+    pub(super) fn flush(&mut self, ring: &mut KernelRing) {
+        if self.unsent.is_empty() {
+            return;
+        }
+        let mut unsent = std::mem::take(&mut self.unsent);
+        unsent.retain(|slot| {
+            let stream = self.streams[*slot as usize].stream.as_mut();
+            stream.is_some_and(|stream| {
+                stream.is_unsent = false;
+                !stream.is_stalled && stream.end != Some(End::Closing)
+            })
+        });
+        let streams = &self.streams;
+        let slice = |slot: &u32| {
+            let stream = streams[*slot as usize].stream.as_ref();
+            stream.map_or(&[][..], |stream| &stream.output[stream.sent..])
+        };
+        ring.send_all(
+            unsent.iter().map(|slot| (Slot(*slot), slice(slot))),
+            &mut self.short,
+        );
+        let mut short = std::mem::take(&mut self.short);
+        let mut at = 0;
+        for (index, slot) in unsent.iter().enumerate() {
+            let place = &mut self.streams[*slot as usize];
+            let Some(stream) = place.stream.as_mut() else {
+                continue;
+            };
+            let is_short = short.get(at).filter(|it| it.index as usize == index);
+            match is_short {
+                None => stream.all_sent(),
+                Some(of) => {
+                    at += 1;
+                    match of.taken {
+                        Ok(taken) => {
+                            stream.sent += taken as usize;
+                            stream.is_stalled = true;
+                            let token = Token::new(kinds::WRITABLE, place.generation, *slot);
+                            ring.poll_writable(Slot(*slot), token);
+                        }
+                        // Its receive tells that it has ended.
+                        Err(_) => stream.all_sent(),
+                    }
+                }
+            }
+        }
+        short.clear();
+        self.short = short;
+        unsent.clear();
+        self.unsent = unsent;
+    }
+
+    /// A client takes bytes again.
+    pub(super) fn writable(&mut self, token: Token, ring: &mut KernelRing) {
+        let slot = token.index();
+        let Some(place) = self.streams.get_mut(slot as usize) else {
+            return;
+        };
+        if let Some(stream) = place.stream.as_mut()
+            && place.generation == token.generation()
+        {
+            stream.is_stalled = false;
+            if stream.end.is_some() {
+                self.close_if_idle(slot, ring);
+            } else {
+                self.mark_unsent(slot);
+            }
+        }
+    }
+
+    /// Ends a stream: nothing that still comes from it is looked at.
+    pub(super) fn end(&mut self, slot: u32, ring: &mut KernelRing) {
+        let place = &mut self.streams[slot as usize];
+        let Some(stream) = place.stream.as_mut() else {
+            return;
+        };
+        if stream.end.is_some() {
+            return;
+        }
+        stream.end = Some(End::Cancelling);
+        self.slots.remove(&stream.client);
+        if stream.is_stranger {
+            self.strangers -= 1;
+        }
+        if stream.has_receive {
+            ring.cancel(Token::new(kinds::STREAM, place.generation, slot));
+        }
+        if stream.is_stalled {
+            ring.cancel(Token::new(kinds::WRITABLE, place.generation, slot));
+        }
+        self.close_if_idle(slot, ring);
+    }
+
+    /// The receive of a stream has ended.
+    pub(super) fn receive_ended(&mut self, token: Token, ring: &mut KernelRing) {
+        let slot = token.index();
+        let place = &mut self.streams[slot as usize];
+        if let Some(stream) = place.stream.as_mut()
+            && place.generation == token.generation()
+        {
+            stream.has_receive = false;
+            if stream.end.is_some() {
+                self.close_if_idle(slot, ring);
+            }
+        }
+    }
+
+    fn close_if_idle(&mut self, slot: u32, ring: &mut KernelRing) {
+        let place = &mut self.streams[slot as usize];
+        if let Some(stream) = place.stream.as_mut()
+            && stream.end == Some(End::Cancelling)
+            && !stream.has_receive
+            && !stream.is_stalled
+        {
+            stream.end = Some(End::Closing);
+            ring.close(
+                Slot(slot),
+                Token::new(kinds::STREAM_CLOSE, place.generation, slot),
+            );
+        }
+    }
+
+    /// The slot is free.
+    pub(super) fn closed(&mut self, slot: u32) {
+        if let Some(place) = self.streams.get_mut(slot as usize) {
+            place.stream = None;
+            place.generation = place.generation.wrapping_add(1) & Token::GENERATION_MASK;
+        }
+    }
+
+    /// The streams whose time is over, those aside that have a reason to stay. To be called once a second.
+    pub(super) fn idle(
+        &mut self,
+        now: Now,
+        has_reason: impl Fn(&Client) -> bool,
+    ) -> Vec<(u32, Client)> {
+        let now_s = now.s();
+        let mut idle = Vec::new();
+        for (client, &slot) in &self.slots {
+            let Some(stream) = self.streams[slot as usize].stream.as_mut() else {
+                continue;
+            };
+            if has_reason(client) {
+                stream.until_s = now_s.saturating_add(self.limits.idle_s);
+            } else if stream.until_s <= now_s {
+                idle.push((slot, *client));
+            }
+        }
+        idle
+    }
+}
+
+impl Stream {
+    fn all_sent(&mut self) {
+        self.sent = 0;
+        self.output.clear();
+        // What a burst took is given back.
+        if self.output.capacity() > PLAIN_BYTES {
+            self.output = Vec::new();
+        }
+    }
+}
+
+/// Hands bytes of the network to TLS: what they say is appended to `plain`, what is to be answered to `answer`.
+fn decipher(
+    tls: &mut ServerConnection,
+    bytes: &[u8],
+    plain: &mut Vec<u8>,
+    answer: &mut Vec<u8>,
+    space: &mut [u8],
+) -> Result<(), Ended> {
+    let mut rest = bytes;
+    while !rest.is_empty() {
+        tls.read_tls(&mut rest).map_err(|_| Ended::Tls)?;
+        let state = tls.process_new_packets();
+        while tls.wants_write() {
+            tls.write_tls(answer).map_err(|_| Ended::Tls)?;
+        }
+        let state = state.map_err(|_| Ended::Tls)?;
+        for _ in 0..state.plaintext_bytes_to_read().div_ceil(space.len()) {
+            let count = tls.reader().read(space).map_err(|_| Ended::Tls)?;
+            plain.extend_from_slice(&space[..count]);
+        }
+        if state.peer_has_closed() {
+            return Err(Ended::Left);
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,530 @@
+//! One thread of the relay: its ring, and what it carries from where to where.
+
+use std::io;
+use std::net::SocketAddr;
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::mpsc::Receiver;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use fanfare_engine::ring::{
+    BufferLease, Completion, HEAD_BYTES, KernelRing, Received, Ring, Short, Slot, Token, read_error,
+};
+
+use super::command::Command;
+use super::counters::Counters;
+use super::kinds;
+use super::outbox::{Data, Outbox, Packet};
+use super::sockets::{Opener, RelaySockets};
+use super::streams::{Acceptor, Ended, Streams};
+use crate::relay::{Action, Client, Dropped, FromPeer, Now, Relay, RelaySocket, Transport};
+
+/// How often what has ended is looked for.
+const SWEEP_EVERY_NS: u64 = 1_000_000_000;
+
+/// Longest wait of a turn, so that what has ended is found.
+const WAIT_MAX: Duration = Duration::from_millis(500);
+
+/// Commands that are handled in one turn.
+const COMMANDS_PER_TURN: usize = 16;
+
+/// A thread of the relay.
+#[derive(Debug)]
+pub(super) struct RelayThread {
+    pub(super) ring: KernelRing,
+    pub(super) relay: Relay,
+    pub(super) listeners: Vec<Listener>,
+    pub(super) acceptors: Vec<(Slot, Acceptor)>,
+    pub(super) sockets: RelaySockets,
+    pub(super) streams: Streams,
+    pub(super) outbox: Outbox,
+    pub(super) commands: Receiver<Command>,
+    pub(super) counters: Arc<Counters>,
+    pub(super) started: Instant,
+    pub(super) swept_ns: u64,
+    pub(super) failed: Vec<Short>,
+    pub(super) is_stopped: bool,
+}
+
+/// A socket that clients' datagrams come to.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Listener {
+    pub(super) slot: Slot,
+    pub(super) local: SocketAddr,
+    pub(super) is_silent: bool,
+}
+
+/// Bytes that a client has sent as one message.
+#[derive(Debug, Clone)]
+enum Message<'m> {
+    /// In a packet; so many bytes before it may be written over.
+    InPacket(Packet, Range<usize>, usize),
+    /// Of a stream.
+    OfStream(&'m [u8]),
+}
+
+impl RelayThread {
+    /// Carries until it is told to stop.
+    ///
+    /// # Errors
+    /// The ring has become unusable.
+    pub(super) fn run(mut self) -> io::Result<()> {
+        for index in 0..self.acceptors.len() {
+            self.wait_for_connections(index);
+        }
+        let mut completions = Vec::with_capacity(256);
+        while !self.is_stopped {
+            self.listen_again();
+            self.ring.turn(WAIT_MAX, &mut completions)?;
+            let now = self.now();
+            for completion in completions.drain(..) {
+                self.handle(completion, now);
+            }
+            self.flush();
+            self.handle_commands(now);
+            if now.ns.saturating_sub(self.swept_ns) >= SWEEP_EVERY_NS {
+                self.swept_ns = now.ns;
+                self.sweep(now);
+            }
+        }
+        Ok(())
+    }
+
+    fn now(&self) -> Now {
+        let unix = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |since| since.as_secs());
+        Now {
+            unix_s: u32::try_from(unix).unwrap_or(u32::MAX),
+            ns: u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX),
+        }
+    }
+
+    fn handle(&mut self, completion: Completion<BufferLease>, now: Now) {
+        let Completion {
+            token,
+            result,
+            more,
+            buffer,
+        } = completion;
+        match token.kind() {
+            kinds::LISTENER => {
+                if let Some(received) = buffer.and_then(Received::read) {
+                    self.handle_clients(token.index() as usize, received, now);
+                }
+                if !more {
+                    self.listeners[token.index() as usize].is_silent = true;
+                }
+            }
+            kinds::RELAY => {
+                if let Some(socket) = self.sockets.of(token)
+                    && let Some(received) = buffer.and_then(Received::read)
+                {
+                    self.handle_peer(socket, received, now);
+                }
+                if !more {
+                    self.sockets.receive_ended(token, result, &mut self.ring);
+                }
+            }
+            kinds::ERRORS => {
+                if let Some(socket) = self.sockets.of(token)
+                    && let Some(buffer) = buffer
+                {
+                    self.network_error(socket, &buffer, now);
+                }
+                if !more {
+                    self.sockets.errors_ended(token, &mut self.ring);
+                }
+            }
+            kinds::CLOSE => self.sockets.closed(token.index()),
+            kinds::ACCEPT => {
+                self.accept(token.index() as usize, now);
+                self.wait_for_connections(token.index() as usize);
+            }
+            kinds::STREAM => {
+                if let Some((slot, client)) = self.streams.of(token) {
+                    let ended = match buffer {
+                        Some(buffer) => self.handle_stream(slot, client, &buffer, now),
+                        None if more => Ok(()),
+                        None => Err(Ended::Left),
+                    };
+                    if let Err(why) = ended {
+                        self.end_stream(slot, &client, why, now);
+                    }
+                }
+                if !more {
+                    self.streams.receive_ended(token, &mut self.ring);
+                }
+            }
+            kinds::WRITABLE => self.streams.writable(token, &mut self.ring),
+            kinds::STREAM_CLOSE => self.streams.closed(token.index()),
+            kind => debug_assert!(false, "a completion of kind {kind}"),
+        }
+    }
+
+    /// Datagrams of one client.
+    fn handle_clients(&mut self, listener: usize, received: Received, now: Now) {
+        let client = Client {
+            transport: Transport::Udp,
+            local: self.listeners[listener].local,
+            remote: received.from(),
+        };
+        if received.is_truncated() {
+            return self.counters.datagrams_truncated.inc();
+        }
+        let cars = received.cars();
+        let packet = self.outbox.keep(received.into_buffer());
+        let mut room = HEAD_BYTES;
+        for car in cars {
+            let message = Message::InPacket(packet, car, std::mem::take(&mut room));
+            self.handle_client(client, &message, now);
+        }
+    }
+
+    /// One message of a client.
+    fn handle_client(&mut self, client: Client, message: &Message<'_>, now: Now) {
+        let counters = &*self.counters;
+        counters.client_packets.inc();
+        let (in_packet, bytes) = match message {
+            Message::InPacket(packet, range, _) => {
+                let (buffer, bytes) = self.outbox.packet(*packet);
+                (&buffer[range.clone()], bytes)
+            }
+            Message::OfStream(message) => (*message, self.outbox.bytes()),
+        };
+        let mut opener = Opener {
+            ring: &mut self.ring,
+            sockets: &mut self.sockets,
+        };
+        let answer_at = bytes.len();
+        let action = self
+            .relay
+            .handle_client(client, in_packet, now, &mut opener, bytes);
+        match action {
+            Action::Drop(why) => counters.count(why),
+            Action::Reply => {
+                counters.answers.inc();
+                self.answer(&client, answer_at);
+            }
+            Action::Hairpin { from, to, data } => {
+                let at = offset(in_packet, data)..offset(in_packet, data) + data.len();
+                counters.bytes_to_peers.add(data.len() as u64);
+                counters.packets_to_peers.inc();
+                counters.packets_hairpin.inc();
+                let data = self.place(message, at);
+                self.deliver(to, from, &data, now);
+            }
+            Action::Relay {
+                from,
+                to,
+                data,
+                dont_fragment: _,
+            } => {
+                let at = offset(in_packet, data)..offset(in_packet, data) + data.len();
+                counters.bytes_to_peers.add(data.len() as u64);
+                counters.packets_to_peers.inc();
+                let data = self.place(message, at);
+                self.outbox.send_data(Slot(from.0), to, &data);
+            }
+        }
+    }
+
+    /// Where a part of a message is, to be sent from there: that of a stream is copied, for it does not stay.
+    fn place(&mut self, message: &Message<'_>, part: Range<usize>) -> Data {
+        match message {
+            Message::InPacket(packet, range, room) => Data {
+                packet: Some(*packet),
+                range: range.start + part.start..range.start + part.end,
+                room: room + part.start,
+            },
+            Message::OfStream(bytes) => {
+                let at = self.outbox.bytes().len();
+                self.outbox.bytes().extend_from_slice(&bytes[part]);
+                Data {
+                    packet: None,
+                    range: at..self.outbox.bytes().len(),
+                    room: 0,
+                }
+            }
+        }
+    }
+
+    /// Sends the client what was appended to the outbox from there on.
+    fn answer(&mut self, client: &Client, at: usize) {
+        match client.transport {
+            Transport::Udp => {
+                if let Some(slot) = self.listener(client.local) {
+                    self.outbox.send_answer(slot, client.remote, at);
+                }
+            }
+            Transport::Tcp | Transport::Tls => {
+                let is_taken = self
+                    .streams
+                    .write(client, [&self.outbox.bytes()[at..], &[], &[]]);
+                if !is_taken {
+                    self.counters.stream_messages_dropped.inc();
+                }
+                self.outbox.bytes().truncate(at);
+            }
+        }
+    }
+
+    /// Datagrams of one peer.
+    fn handle_peer(&mut self, socket: RelaySocket, received: Received, now: Now) {
+        if received.is_truncated() {
+            return self.counters.datagrams_truncated.inc();
+        }
+        let (from, cars) = (received.from(), received.cars());
+        let packet = self.outbox.keep(received.into_buffer());
+        let mut room = HEAD_BYTES;
+        for range in cars {
+            let data = Data {
+                packet: Some(packet),
+                range,
+                room: std::mem::take(&mut room),
+            };
+            self.deliver(socket, from, &data, now);
+        }
+    }
+
+    /// Data of a peer for whoever has the socket.
+    fn deliver(&mut self, socket: RelaySocket, from: SocketAddr, data: &Data, now: Now) {
+        let bytes = self.outbox.bytes();
+        let header_at = bytes.len();
+        let result = self
+            .relay
+            .handle_peer(socket, from, data.range.len(), now, bytes);
+        let (client, padding) = match result {
+            FromPeer::Drop(why) => return self.counters.count(why),
+            FromPeer::Relay { client, padding } => (client, padding),
+        };
+        self.counters.packets_to_clients.inc();
+        self.counters.bytes_to_clients.add(data.range.len() as u64);
+        match client.transport {
+            Transport::Udp => {
+                if let Some(slot) = self.listener(client.local) {
+                    self.outbox
+                        .send_behind(slot, client.remote, header_at, data, padding);
+                }
+            }
+            Transport::Tcp | Transport::Tls => {
+                let header = self.outbox.bytes_from(header_at);
+                let padding = &[0; 3][..usize::from(padding)];
+                let is_taken = self
+                    .streams
+                    .write(&client, [header, self.outbox.data(data), padding]);
+                if !is_taken {
+                    self.counters.stream_messages_dropped.inc();
+                }
+                self.outbox.bytes().truncate(header_at);
+            }
+        }
+    }
+
+    fn listener(&self, local: SocketAddr) -> Option<Slot> {
+        self.listeners
+            .iter()
+            .find(|it| it.local == local)
+            .map(|it| it.slot)
+    }
+
+    /// What the network says about a packet to a peer.
+    fn network_error(&mut self, socket: RelaySocket, buffer: &[u8], now: Now) {
+        self.counters.network_errors.inc();
+        let Some(error) = read_error(buffer) else {
+            return;
+        };
+        let at = self.outbox.bytes().len();
+        let client = self.relay.handle_icmp(
+            socket,
+            error.to,
+            error.icmp,
+            error.info,
+            now,
+            self.outbox.bytes(),
+        );
+        if let Some(client) = client {
+            self.answer(&client, at);
+        }
+    }
+
+    fn handle_stream(
+        &mut self,
+        slot: u32,
+        client: Client,
+        bytes: &[u8],
+        now: Now,
+    ) -> Result<(), Ended> {
+        let mut input = self.streams.received(slot, bytes)?;
+        let mut at = 0;
+        while let Some(length) = self.streams.next(slot, &input[at..])? {
+            let message = Message::OfStream(&input[at..at + length]);
+            self.handle_client(client, &message, now);
+            at += length;
+            if at == input.len() {
+                break;
+            }
+        }
+        input.drain(..at);
+        self.streams.put_back(slot, input);
+        Ok(())
+    }
+
+    fn end_stream(&mut self, slot: u32, client: &Client, why: Ended, now: Now) {
+        match why {
+            Ended::Left => {}
+            Ended::Garbage => self.counters.streams_garbage.inc(),
+            Ended::Tls => self.counters.streams_tls_failed.inc(),
+            Ended::Idle => self.counters.streams_idle.inc(),
+        }
+        let mut opener = Opener {
+            ring: &mut self.ring,
+            sockets: &mut self.sockets,
+        };
+        self.relay.client_left(client, now, &mut opener);
+        self.streams.end(slot, &mut self.ring);
+    }
+
+    fn accept(&mut self, index: usize, now: Now) {
+        let (_, acceptor) = &self.acceptors[index];
+        let accepted = self.streams.accept(acceptor, now.s(), &mut self.ring);
+        self.counters.streams_accepted.add(accepted.accepted);
+        self.counters.streams_refused.add(accepted.refused);
+        self.counters.accept_errors.add(accepted.failed);
+    }
+
+    fn wait_for_connections(&mut self, index: usize) {
+        let token = Token::new(kinds::ACCEPT, 0, u32::try_from(index).unwrap_or(u32::MAX));
+        self.ring.poll_readable(self.acceptors[index].0, token);
+    }
+
+    /// Begins receives again that have ended for want of buffers, which are back now, or for an error.
+    fn listen_again(&mut self) {
+        for (index, listener) in (0_u32..).zip(&mut self.listeners) {
+            if std::mem::take(&mut listener.is_silent) {
+                let token = Token::new(kinds::LISTENER, 0, index);
+                self.ring.receive_datagrams(listener.slot, token);
+                self.counters.receives_begun.inc();
+            }
+        }
+        self.sockets.listen_again(&mut self.ring);
+    }
+
+    /// Sends all that has been put in the outbox and into streams.
+    fn flush(&mut self) {
+        if !self.outbox.is_empty() {
+            self.ring
+                .send_datagrams(self.outbox.sends(), &mut self.failed);
+            self.counters.datagrams_sent.add(self.outbox.datagrams());
+            self.handle_failed();
+            self.outbox.clear();
+        }
+        self.streams.flush(&mut self.ring);
+    }
+
+    /// Tries again what failed for a reason that has passed, or that sending it otherwise helps against.
+    fn handle_failed(&mut self) {
+        for failed in std::mem::take(&mut self.failed) {
+            let Some((slot, to, bytes, car_bytes)) = self.outbox.cars(failed.index) else {
+                continue;
+            };
+            let Err(errno) = failed.taken else {
+                // The socket is full: what it does not take is lost, as anywhere on the way.
+                let lost = bytes.len().div_ceil(car_bytes).max(1);
+                self.counters.sends_full.add(lost as u64);
+                continue;
+            };
+            // An error that waits at the socket is told to whoever sends next, whose datagram has nothing to do with it.
+            // And a train that is too much for the device may go car by car.
+            let cars = (0..bytes.len().max(1)).step_by(car_bytes).map(|at| {
+                fanfare_engine::ring::Datagram {
+                    slot,
+                    to,
+                    pieces: std::iter::once(&bytes[at..(at + car_bytes).min(bytes.len())]),
+                    car_bytes: None,
+                }
+            });
+            let mut again = Vec::new();
+            self.ring.send_datagrams(cars, &mut again);
+            self.counters.sends_again.inc();
+            self.counters.sends_failed.add(again.len() as u64);
+            tracing::debug!(errno, %to, lost = again.len(), "a send failed");
+            let socket = RelaySocket(slot.0);
+            if self.sockets.is_open(socket) {
+                self.sockets.read_errors(socket, &mut self.ring);
+            }
+        }
+    }
+
+    fn handle_commands(&mut self, now: Now) {
+        for _ in 0..COMMANDS_PER_TURN {
+            let Ok(command) = self.commands.try_recv() else {
+                return;
+            };
+            match command {
+                Command::SetAccess(access) => self.relay.set_access(access),
+                Command::SetDrain(drain) => self.relay.set_drain(drain),
+                Command::SetTls(tls) => self.streams.set_tls(tls),
+                Command::List(answer) => {
+                    // Whoever asked may have gone.
+                    let _ = answer.send(self.relay.describe(now));
+                }
+                Command::End(relayed, answer) => {
+                    let mut opener = Opener {
+                        ring: &mut self.ring,
+                        sockets: &mut self.sockets,
+                    };
+                    let client = self.relay.end(relayed, now, &mut opener);
+                    let _ = answer.send(client.is_some());
+                }
+                Command::Stop => self.is_stopped = true,
+            }
+        }
+    }
+
+    fn sweep(&mut self, now: Now) {
+        let mut opener = Opener {
+            ring: &mut self.ring,
+            sockets: &mut self.sockets,
+        };
+        self.relay.sweep(now, &mut opener);
+        let relay = &self.relay;
+        for (slot, client) in self
+            .streams
+            .idle(now, |client| relay.has_allocation(client))
+        {
+            self.end_stream(slot, &client, Ended::Idle, now);
+        }
+        let counters = &self.counters;
+        counters
+            .allocations
+            .set(self.relay.allocations().len() as u64);
+        counters.sockets.set(self.sockets.open_count().into());
+        counters.streams.set(self.streams.count() as u64);
+        counters.tally(self.relay.tally());
+    }
+}
+
+/// Where a part of some bytes begins.
+fn offset(whole: &[u8], part: &[u8]) -> usize {
+    part.as_ptr().addr() - whole.as_ptr().addr()
+}
+
+impl Counters {
+    fn count(&self, why: Dropped) {
+        let counter = match why {
+            Dropped::Unknown => &self.dropped_unknown,
+            Dropped::Malformed(_) => &self.dropped_malformed,
+            Dropped::Unexpected => &self.dropped_unexpected,
+            Dropped::Source => &self.dropped_source,
+            Dropped::Strangers => &self.dropped_strangers,
+            Dropped::NoAllocation => &self.dropped_no_allocation,
+            Dropped::NoChannel => &self.dropped_no_channel,
+            Dropped::NoPermission => &self.dropped_no_permission,
+            Dropped::Denied => &self.dropped_denied,
+            Dropped::Rate => &self.dropped_rate,
+            Dropped::Indication => &self.dropped_indication,
+        };
+        counter.inc();
+    }
+}
