@@ -45,8 +45,11 @@ enum Case {
     Publish(cases::publish::Publish),
     Floor(cases::floor::Floor),
     Compare(cases::compare::Compare),
+    Turn(cases::turn::Turn),
     #[command(hide = true)]
     ServeFloor(floor::ServeFloor),
+    #[command(hide = true)]
+    ServeRelayFloor(floor::relay::ServeRelayFloor),
 }
 
 fn main() -> ExitCode {
@@ -68,6 +71,8 @@ fn run(case: &Case) -> Result<(), Failure> {
         Case::Publish(args) => cases::publish::run(args),
         Case::Floor(args) => cases::floor::run(args),
         Case::Compare(args) => cases::compare::run(args),
+        Case::Turn(args) => cases::turn::run(args),
+        Case::ServeRelayFloor(args) => floor::relay::serve(args).map_err(Failure::Floor),
         Case::ServeFloor(args) => floor::serve(args).map_err(Failure::Floor),
     }
 }

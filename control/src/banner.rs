@@ -24,6 +24,8 @@ pub(crate) struct Banner<'a> {
     pub(crate) settings: &'a Settings,
     pub(crate) client_addresses: &'a [SocketAddr],
     pub(crate) api_address: SocketAddr,
+    /// Where clients find the relay, if there is one.
+    pub(crate) relay_urls: &'a [String],
     pub(crate) api_keys: &'a ApiKeys,
     /// What was not configured, if anything was not.
     pub(crate) generated: Option<&'a Generated>,
@@ -58,6 +60,9 @@ impl Banner<'_> {
                tcp://{address}                       native, goim
 "
             );
+        }
+        for url in self.relay_urls {
+            let _ = writeln!(text, "  relay        {url}");
         }
         let api = reachable(self.api_address);
         let _ = writeln!(text, "  control API  http://{api}/api/<method>");

@@ -95,6 +95,7 @@ pub(crate) fn run(common: &Common, args: &ServeArgs) -> Result<(), Failure> {
             settings,
             client_addresses: engine.client_addrs(),
             api_address,
+            relay_urls: relay.as_deref().map_or(&[], Relay::urls),
             api_keys: &trust.api_keys,
             generated: trust.generated.as_ref(),
         }

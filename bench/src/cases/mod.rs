@@ -23,10 +23,12 @@ mod output;
 pub(crate) mod publish;
 mod pusher;
 mod server;
+pub(crate) mod turn;
 
 use std::io;
 use std::path::PathBuf;
 
+use fanfare_bench::relay::RelayError;
 use fanfare_bench::report::PlotError;
 use fanfare_bench::servers::{Missing, PublishError, StartError};
 use fanfare_bench::swarm::SwarmError;
@@ -43,6 +45,8 @@ pub(crate) enum Failure {
     Start(#[from] StartError),
     #[error(transparent)]
     Publish(#[from] PublishError),
+    #[error(transparent)]
+    Relay(#[from] RelayError),
     #[error(transparent)]
     Swarm(#[from] SwarmError),
     #[error(

@@ -7,6 +7,7 @@
 //! A socket that does not take a whole frame ends the process: the loop measures sends, and members are expected to read.
 
 mod members;
+pub(crate) mod relay;
 mod ring;
 
 use std::io::{self, BufReader, Read, Write};

@@ -215,7 +215,8 @@ fn to_ms(value: u64, unit: Duration) -> f64 {
 }
 
 /// A time as RFC 3339 writes it, in UTC and whole seconds: `2026-03-01T12:00:00Z`. Times before 1970 are 1970.
-pub(super) fn rfc3339_utc(time: SystemTime) -> String {
+#[must_use]
+pub fn rfc3339_utc(time: SystemTime) -> String {
     let seconds = time
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default()

@@ -10,6 +10,8 @@
 //! | `centrifugo` | Centrifugo 6 | Centrifuge JSON | `centrifugo` in the path |
 //! | `uwebsockets` | a program around uWebSockets, a library | WebSocket | `FANFARE_BENCH_UWS`, with the command line of `fanfare-baseline` |
 //!
+//! Relays of packets are in `relays`: Fanfare's, coturn's and a bare loop.
+//!
 //! goim is not among them: the swarm speaks its protocol, but it needs Kafka, Redis and a service registry beside it.
 //!
 //! Each gets the settings that suit one core and lose nothing, with the reason beside them; what a server keeps for
@@ -25,6 +27,7 @@ mod nchan;
 mod pipeline;
 mod process;
 mod programs;
+mod relays;
 mod uwebsockets;
 
 use std::fmt;
@@ -42,6 +45,7 @@ use process::Process;
 
 pub use baseline::start_program;
 pub use fanfare::{Fanfare, fanfare_publisher};
+pub use relays::{Relay, RunningRelay};
 
 /// What a contestant is asked for.
 #[derive(Debug, Clone)]
