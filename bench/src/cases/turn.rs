@@ -34,7 +34,12 @@ pub(crate) struct Turn {
     #[arg(long, value_enum, value_name = "NAMES", value_delimiter = ',')]
     relays: Vec<RelayArg>,
     /// Bytes of a packet's data
-    #[arg(long, value_name = "BYTES", value_delimiter = ',', default_value = "120,400,1200")]
+    #[arg(
+        long,
+        value_name = "BYTES",
+        value_delimiter = ',',
+        default_value = "120,400,1200"
+    )]
     sizes: Vec<u32>,
     /// Flows, where there are many
     #[arg(long, value_name = "N", default_value_t = 50, value_parser = above_zero::<u32>)]
@@ -90,6 +95,7 @@ pub(crate) enum RelayArg {
     Fanfare,
     Coturn,
     BareLoop,
+    BareRing,
 }
 
 /// All that was measured.
@@ -120,8 +126,9 @@ struct Row {
     bytes_per_s: Option<f64>,
     /// CPU time of the relay for each.
     cpu_ns: Option<Spread>,
-    /// Its CPU time over that of the bare loop, and coturn's over its: of ratios within a round.
+    /// Its CPU time over those of the bare loops, and coturn's over its: of ratios within a round.
     to_bare_loop: Option<Spread>,
+    to_bare_ring: Option<Spread>,
     coturn_to_this: Option<Spread>,
     sent: u64,
     lost: u64,
@@ -155,7 +162,9 @@ pub(crate) fn run(args: &Turn) -> Result<(), Failure> {
     match cpus.iter().find(|cpu| **cpu != server_cpu) {
         Some(other) => {
             pin_to_cpu(*other).map_err(Failure::Observe)?;
-            notes.push(format!("The relay ran on CPU {server_cpu}, clients and peers on CPU {other}."));
+            notes.push(format!(
+                "The relay ran on CPU {server_cpu}, clients and peers on CPU {other}."
+            ));
         }
         None => notes.push("Relay, clients and peers shared one CPU.".to_owned()),
     }
@@ -207,11 +216,12 @@ impl Turn {
             (RelayArg::Fanfare, Relay::Fanfare),
             (RelayArg::Coturn, Relay::Coturn),
             (RelayArg::BareLoop, Relay::BareLoop),
+            (RelayArg::BareRing, Relay::BareRing),
         ];
         all.into_iter()
             .filter(|(arg, _)| self.relays.is_empty() || self.relays.contains(arg))
             .map(|(_, relay)| relay)
-            .filter(|relay| has_floor || *relay != Relay::BareLoop)
+            .filter(|relay| has_floor || matches!(relay, Relay::Fanfare | Relay::Coturn))
             .collect()
     }
 }
@@ -229,7 +239,9 @@ fn measure(
     for relay in &relays {
         lines.push((relay.find()?, Line::up(*relay, args, scenario, size, cpu)?));
     }
-    let name = scenario.to_possible_value().map_or_else(String::new, |it| it.get_name().to_owned());
+    let name = scenario
+        .to_possible_value()
+        .map_or_else(String::new, |it| it.get_name().to_owned());
     let what = size.map_or_else(|| name.clone(), |size| format!("{name}, {size} bytes"));
     progress.phase(&what);
     let mut samples: Vec<Vec<Sample>> = relays.iter().map(|_| Vec::new()).collect();
@@ -249,34 +261,39 @@ fn measure(
         let ratios: Vec<f64> = of.iter().zip(to?).map(|(of, to)| of / to).collect();
         Spread::of(&ratios)
     };
-    let rows = relays.iter().zip(&lines).zip(&samples).map(|((relay, (version, _)), samples)| {
-        let each = |of: fn(&Sample) -> f64| samples.iter().map(of).collect::<Vec<_>>();
-        let sum = |of: fn(&Sample) -> u64| samples.iter().map(of).sum();
-        let cpu_ns = each(|it| it.cpu_ns);
-        let per_s = Spread::of(&each(|it| it.per_s));
-        let last = samples.last();
-        Row {
-            scenario: name.clone(),
-            payload_bytes: size,
-            relay: relay.name().to_owned(),
-            version: version.clone(),
-            bytes_per_s: per_s
-                .as_ref()
-                .zip(size)
-                .map(|(per_s, size)| per_s.median * f64::from(size)),
-            per_s,
-            to_bare_loop: ratio(&cpu_ns, cpu_of(Relay::BareLoop)),
-            coturn_to_this: cpu_of(Relay::Coturn)
-                .and_then(|coturn| ratio(&coturn, Some(cpu_ns.clone()))),
-            cpu_ns: Spread::of(&cpu_ns),
-            sent: sum(|it| it.sent),
-            lost: sum(|it| it.lost),
-            disordered: sum(|it| it.disordered),
-            corrupted: sum(|it| it.corrupted),
-            latency_us: last.and_then(|it| it.latency_us),
-            user_bytes_each: last.and_then(|it| it.user_bytes_each),
-        }
-    });
+    let rows = relays
+        .iter()
+        .zip(&lines)
+        .zip(&samples)
+        .map(|((relay, (version, _)), samples)| {
+            let each = |of: fn(&Sample) -> f64| samples.iter().map(of).collect::<Vec<_>>();
+            let sum = |of: fn(&Sample) -> u64| samples.iter().map(of).sum();
+            let cpu_ns = each(|it| it.cpu_ns);
+            let per_s = Spread::of(&each(|it| it.per_s));
+            let last = samples.last();
+            Row {
+                scenario: name.clone(),
+                payload_bytes: size,
+                relay: relay.name().to_owned(),
+                version: version.clone(),
+                bytes_per_s: per_s
+                    .as_ref()
+                    .zip(size)
+                    .map(|(per_s, size)| per_s.median * f64::from(size)),
+                per_s,
+                to_bare_loop: ratio(&cpu_ns, cpu_of(Relay::BareLoop)),
+                to_bare_ring: ratio(&cpu_ns, cpu_of(Relay::BareRing)),
+                coturn_to_this: cpu_of(Relay::Coturn)
+                    .and_then(|coturn| ratio(&coturn, Some(cpu_ns.clone()))),
+                cpu_ns: Spread::of(&cpu_ns),
+                sent: sum(|it| it.sent),
+                lost: sum(|it| it.lost),
+                disordered: sum(|it| it.disordered),
+                corrupted: sum(|it| it.corrupted),
+                latency_us: last.and_then(|it| it.latency_us),
+                user_bytes_each: last.and_then(|it| it.user_bytes_each),
+            }
+        });
     Ok(rows.collect())
 }
 
@@ -332,7 +349,11 @@ impl Line {
     }
 
     fn churners(&self, clients: usize) -> Result<Churn, Failure> {
-        let user = self.relay.user.as_ref().ok_or(Failure::Relay(RelayError::Silent))?;
+        let user = self
+            .relay
+            .user
+            .as_ref()
+            .ok_or(Failure::Relay(RelayError::Silent))?;
         Ok(Churn::new(self.relay.address, user, clients)?)
     }
 
@@ -354,7 +375,11 @@ impl Line {
     }
 
     fn client(&self) -> Result<Client, Failure> {
-        let user = self.relay.user.as_ref().ok_or(Failure::Relay(RelayError::Silent))?;
+        let user = self
+            .relay
+            .user
+            .as_ref()
+            .ok_or(Failure::Relay(RelayError::Silent))?;
         let mut client = Client::connect(self.relay.address, user)?;
         client.allocate()?;
         Ok(client)
@@ -369,7 +394,11 @@ impl Line {
             if scenario == Scenario::Hairpin {
                 let (one, other) = self.pair()?;
                 let to = self.relay.address;
-                let flow = |sender| Flow { sender, to, channel: Some(CHANNEL) };
+                let flow = |sender| Flow {
+                    sender,
+                    to,
+                    channel: Some(CHANNEL),
+                };
                 all.extend([flow(at), flow(at + 1)]);
                 sockets.extend([one, other]);
                 continue;
@@ -378,8 +407,16 @@ impl Line {
             let peer_at = peer.local_addr().map_err(RelayError::Io)?;
             let (client, relayed) = self.with_peer(peer_at)?;
             all.push(match scenario {
-                Scenario::ToClients => Flow { sender: at + 1, to: relayed, channel: None },
-                _ => Flow { sender: at, to: self.relay.address, channel: Some(CHANNEL) },
+                Scenario::ToClients => Flow {
+                    sender: at + 1,
+                    to: relayed,
+                    channel: None,
+                },
+                _ => Flow {
+                    sender: at,
+                    to: self.relay.address,
+                    channel: Some(CHANNEL),
+                },
             });
             sockets.extend([client, peer]);
         }
@@ -402,7 +439,11 @@ impl Line {
 
     /// Two clients that have bound each other.
     fn pair(&self) -> Result<(UdpSocket, UdpSocket), Failure> {
-        let user = self.relay.user.as_ref().ok_or(Failure::Relay(RelayError::Silent))?;
+        let user = self
+            .relay
+            .user
+            .as_ref()
+            .ok_or(Failure::Relay(RelayError::Silent))?;
         let connect = || Client::connect(self.relay.address, user);
         let (mut one, mut other) = (connect()?, connect()?);
         let (of_one, of_other) = (one.allocate()?, other.allocate()?);
@@ -437,7 +478,11 @@ impl Line {
             how_long: args.seconds,
             window: args.window.into(),
             rate: (scenario == Scenario::Latency).then_some(args.rate.into()),
-            train: if scenario == Scenario::Train { args.train as usize } else { 1 },
+            train: if scenario == Scenario::Train {
+                args.train as usize
+            } else {
+                1
+            },
         })?;
         Ok(Sample::of(&carried, cpu()?))
     }
@@ -491,8 +536,8 @@ impl Report {
     fn markdown(&self) -> String {
         use std::fmt::Write as _;
         let mut text = String::from(
-            "| scenario | bytes | relay | per second | CPU each | to the bare loop | coturn to it | lost | latency p50/p99/p99.9 | memory each |\n\
-             |---|---|---|---|---|---|---|---|---|---|\n",
+            "| scenario | bytes | relay | per second | CPU each | to the bare loop | to the bare ring | coturn to it | lost | latency p50/p99/p99.9 | memory each |\n\
+             |---|---|---|---|---|---|---|---|---|---|---|\n",
         );
         let ratio = |it: &Option<Spread>| {
             it.as_ref().map_or_else(String::new, |it| {
@@ -512,9 +557,10 @@ impl Report {
             // Writing to a string does not fail.
             let _ = writeln!(
                 text,
-                "| {} | {} | {} {} | {} | {} | {} | {} | {} | {} | {} |",
+                "| {} | {} | {} {} | {} | {} | {} | {} | {} | {} | {} | {} |",
                 row.scenario,
-                row.payload_bytes.map_or_else(String::new, |it| it.to_string()),
+                row.payload_bytes
+                    .map_or_else(String::new, |it| it.to_string()),
                 row.relay,
                 row.version,
                 row.per_s
@@ -526,11 +572,13 @@ impl Report {
                     .filter(|it| it.median > 0.0)
                     .map_or_else(String::new, |it| format!("{:.2} µs", it.median / 1e3)),
                 ratio(&row.to_bare_loop),
+                ratio(&row.to_bare_ring),
                 ratio(&row.coturn_to_this),
                 lost,
-                row.latency_us.map_or_else(String::new, |(half, most, nearly_all)| {
-                    format!("{half:.0} / {most:.0} / {nearly_all:.0} µs")
-                }),
+                row.latency_us
+                    .map_or_else(String::new, |(half, most, nearly_all)| {
+                        format!("{half:.0} / {most:.0} / {nearly_all:.0} µs")
+                    }),
                 row.user_bytes_each
                     .map_or_else(String::new, |it| format!("{it:.0} B")),
             );

@@ -1,4 +1,5 @@
-//! Allocations that are made and given back, as fast as the relay does it.
+//! Allocations that are made and given back, as fast as the relay does it, each from a port of its own: some relays do not
+//! know for a while what to make of a port that has given something back.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -14,6 +15,8 @@ const SILENCE_MAX: Duration = Duration::from_secs(2);
 /// Clients that allocate and give back, each by itself, one request after the other.
 #[derive(Debug)]
 pub struct Churn {
+    relay: SocketAddr,
+    user: User,
     clients: Vec<(Client, Step, TransactionId)>,
 }
 
@@ -38,12 +41,10 @@ impl Churn {
     /// # Errors
     /// There are not as many sockets.
     pub fn new(relay: SocketAddr, user: &User, clients: usize) -> Result<Self, RelayError> {
-        let clients = (0..clients).map(|_| {
-            let client = Client::connect(relay, user)?;
-            client.socket().set_nonblocking(true)?;
-            Ok((client, Step::Allocating, [0; 12]))
-        });
+        let clients = (0..clients).map(|_| Ok((connect(relay, user)?, Step::Allocating, [0; 12])));
         Ok(Self {
+            relay,
+            user: user.clone(),
             clients: clients.collect::<Result<_, RelayError>>()?,
         })
     }
@@ -56,6 +57,7 @@ impl Churn {
         let began = Instant::now();
         let mut cycles = 0;
         for (client, step, transaction) in &mut self.clients {
+            *client = connect(self.relay, &self.user)?;
             *step = Step::Allocating;
             *transaction = ask(client, *step)?;
         }
@@ -91,6 +93,7 @@ impl Churn {
                             left -= 1;
                             continue;
                         }
+                        *client = connect(self.relay, &self.user)?;
                     }
                 }
                 *transaction = ask(client, *step)?;
@@ -113,6 +116,12 @@ impl Churn {
         waited.map_err(|errno| RelayError::Io(errno.into()))?;
         Ok(())
     }
+}
+
+fn connect(relay: SocketAddr, user: &User) -> Result<Client, RelayError> {
+    let client = Client::connect(relay, user)?;
+    client.socket().set_nonblocking(true)?;
+    Ok(client)
 }
 
 fn ask(client: &mut Client, step: Step) -> Result<TransactionId, RelayError> {

@@ -157,11 +157,7 @@ impl Client {
         out
     }
 
-    fn exchange(
-        &self,
-        request: &[u8],
-        transaction: TransactionId,
-    ) -> Result<Vec<u8>, RelayError> {
+    fn exchange(&self, request: &[u8], transaction: TransactionId) -> Result<Vec<u8>, RelayError> {
         let mut buffer = vec![0; 2_048];
         for _ in 0..SENDS_MAX {
             self.socket.send(request)?;
@@ -205,10 +201,7 @@ pub(super) fn code_of(message: &Message<'_>) -> Option<u16> {
     }
 }
 
-fn session_of(
-    message: &Message<'_>,
-    user: &User,
-) -> Result<(Vec<u8>, Vec<u8>, Key), RelayError> {
+fn session_of(message: &Message<'_>, user: &User) -> Result<(Vec<u8>, Vec<u8>, Key), RelayError> {
     let of = |kind| message.first(kind).map(<[u8]>::to_vec);
     let (Some(realm), Some(nonce)) = (of(AttributeType::REALM), of(AttributeType::NONCE)) else {
         return Err(RelayError::Answer("no realm and no nonce"));

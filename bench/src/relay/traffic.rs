@@ -17,6 +17,9 @@ pub const PAYLOAD_BYTES_MIN: usize = 4 + 8 + 8;
 /// How long after the last packet another one is waited for before it counts as lost.
 const SILENCE_MAX: Duration = Duration::from_millis(300);
 
+/// Longest latency that is told from longer ones.
+const LATENCY_NS_MAX: u64 = 60_000_000_000;
+
 /// Sends in one submission.
 const SENDS_MAX: usize = 128;
 
@@ -123,7 +126,7 @@ impl Traffic {
             disordered: 0,
             corrupted: 0,
             elapsed: Duration::ZERO,
-            latency: Histogram::new(3).map_err(std::io::Error::other)?,
+            latency: Histogram::new_with_max(LATENCY_NS_MAX, 3).map_err(std::io::Error::other)?,
         };
         let began = Instant::now();
         let mut heard = began;
@@ -138,8 +141,10 @@ impl Traffic {
                 break;
             }
             let due = load.rate.map_or(u64::MAX, |rate| {
-                let due = began.elapsed().as_secs_f64() * rate as f64;
-                (due as u64).saturating_sub(carried.sent)
+                let due = began.elapsed().as_nanos() * u128::from(rate) / 1_000_000_000;
+                u64::try_from(due)
+                    .unwrap_or(u64::MAX)
+                    .saturating_sub(carried.sent)
             });
             let room = load.window.saturating_sub(under_way).min(due);
             let is_sending = !is_over && room >= load.train as u64;
@@ -167,7 +172,10 @@ impl Traffic {
         let now_ns = self.now_ns();
         let packet_bytes = self.payload_bytes + 4;
         let train = train.min(TRAIN_BYTES_MAX / packet_bytes);
-        let trains = usize::try_from(room).unwrap_or(usize::MAX).min(SENDS_MAX * train) / train;
+        let trains = usize::try_from(room)
+            .unwrap_or(usize::MAX)
+            .min(SENDS_MAX * train)
+            / train;
         let mut bytes = Vec::with_capacity(trains * train * packet_bytes);
         let mut sends = Vec::with_capacity(trains);
         for _ in 0..trains {
@@ -239,7 +247,9 @@ impl Traffic {
         let header = packet.len().saturating_sub(self.payload_bytes);
         let payload = &packet[header..];
         let word = |at: usize| -> Option<u64> {
-            Some(u64::from_le_bytes(payload.get(at..at + 8)?.try_into().ok()?))
+            Some(u64::from_le_bytes(
+                payload.get(at..at + 8)?.try_into().ok()?,
+            ))
         };
         let flow = payload
             .first_chunk()
@@ -251,7 +261,9 @@ impl Traffic {
         };
         carried.received += 1;
         let (sent, expected) = &mut self.numbers[flow];
-        let is_whole = payload[PAYLOAD_BYTES_MIN..].iter().all(|it| *it == fill(number));
+        let is_whole = payload[PAYLOAD_BYTES_MIN..]
+            .iter()
+            .all(|it| *it == fill(number));
         if number >= *sent || !is_whole || !matches!(header, 0 | 4) {
             carried.corrupted += 1;
             return;
@@ -260,7 +272,9 @@ impl Traffic {
             carried.disordered += 1;
         }
         *expected = (*expected).max(number + 1);
-        carried.latency.saturating_record(now_ns.saturating_sub(sent_ns));
+        carried
+            .latency
+            .saturating_record(now_ns.saturating_sub(sent_ns).max(1));
     }
 
     fn now_ns(&self) -> u64 {

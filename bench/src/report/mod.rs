@@ -21,8 +21,8 @@ mod svg;
 
 pub use comparison::{Absent, Comparison, Row, Spread};
 pub use markdown::{markdown, markdown_comparison};
-pub use measurement::{Client, Floor, LatencyMs, Measurement, Sample, Server, latency_cdf};
 pub use measurement::rfc3339_utc;
+pub use measurement::{Client, Floor, LatencyMs, Measurement, Sample, Server, latency_cdf};
 pub use svg::{PlotError, svg_latency, svg_throughput};
 
 /// Version of the JSON.

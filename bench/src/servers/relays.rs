@@ -15,8 +15,10 @@ pub enum Relay {
     Fanfare,
     /// Debian: `coturn`.
     Coturn,
-    /// This program once more.
+    /// This program once more, with a system call for each packet on either side.
     BareLoop,
+    /// The same on a ring.
+    BareRing,
 }
 
 /// A relay at work. Dropping it ends it.
@@ -48,7 +50,8 @@ impl Relay {
         match self {
             Self::Fanfare => "fanfare",
             Self::Coturn => "coturn",
-            Self::BareLoop => "bare-relay-loop",
+            Self::BareLoop => "bare-loop",
+            Self::BareRing => "bare-ring-loop",
         }
     }
 
@@ -69,7 +72,7 @@ impl Relay {
                 let version = ask(&query, &["--showformat=${Version}", "--show", "coturn"]);
                 version.ok_or_else(no_coturn)
             }
-            Self::BareLoop => Ok(env!("CARGO_PKG_VERSION").to_owned()),
+            Self::BareLoop | Self::BareRing => Ok(env!("CARGO_PKG_VERSION").to_owned()),
         }
     }
 
@@ -85,13 +88,14 @@ impl Relay {
         let (process, address) = match self {
             Self::Fanfare => start_fanfare(spec, &user)?,
             Self::Coturn => start_coturn(spec, &user)?,
-            Self::BareLoop => start_bare_loop(spec)?,
+            Self::BareLoop => start_bare_loop(self, "send", spec)?,
+            Self::BareRing => start_bare_loop(self, "ring", spec)?,
         };
         Ok(RunningRelay {
             name: self.name(),
             pids: process.pids(),
             address,
-            user: (self != Self::BareLoop).then_some(user),
+            user: matches!(self, Self::Fanfare | Self::Coturn).then_some(user),
             process,
         })
     }
@@ -104,7 +108,8 @@ fn fanfare() -> Result<std::path::PathBuf, Missing> {
 fn no_fanfare() -> Missing {
     Missing {
         what: "fanfare".to_owned(),
-        remedy: "cargo build -p fanfare-control with this profile, or FANFARE_BIN=its path".to_owned(),
+        remedy: "cargo build -p fanfare-control with this profile, or FANFARE_BIN=its path"
+            .to_owned(),
     }
 }
 
@@ -198,13 +203,17 @@ fn start_coturn(spec: &Spec, user: &User) -> Result<(Process, SocketAddr), Start
     Ok((process, address))
 }
 
-fn start_bare_loop(spec: &Spec) -> Result<(Process, SocketAddr), StartError> {
-    let name = Relay::BareLoop.name();
+fn start_bare_loop(
+    relay: Relay,
+    mode: &str,
+    spec: &Spec,
+) -> Result<(Process, SocketAddr), StartError> {
+    let name = relay.name();
     let program = std::env::current_exe().map_err(|source| StartError::Start {
         name: name.to_owned(),
         source,
     })?;
-    let arguments = [OsStr::new("serve-relay-floor")];
+    let arguments = ["serve-relay-floor", mode].map(OsStr::new);
     let mut process = Process::start(name, &program, &arguments, spec)?;
     let address = process.wait_for_output(|text| {
         let ready = text.lines().find_map(|line| line.strip_prefix("ready "))?;

@@ -114,9 +114,20 @@ impl RelaySockets {
         }
     }
 
-    /// The slot is free.
-    pub(super) fn closed(&mut self, slot: u32) {
-        if let Some(state) = self.slots.get_mut(slot as usize) {
+    /// The socket under this token is closed. Its slot may have another one by now: the kernel gives a slot away before it
+    /// says that it is free.
+    pub(super) fn closed(&mut self, token: Token) {
+        if let Some(state) = self.slots.get(token.index() as usize)
+            && state.generation == token.generation()
+        {
+            self.forget(token.index());
+        }
+    }
+
+    /// The slot has no socket of ours any more.
+    fn forget(&mut self, slot: u32) {
+        let state = &mut self.slots[slot as usize];
+        if state.phase == Phase::Closing {
             state.phase = Phase::None;
             state.generation = state.generation.wrapping_add(1) & Token::GENERATION_MASK;
             self.open -= 1;
@@ -147,6 +158,7 @@ impl Sockets for Opener<'_> {
         if sockets.slots.len() <= at {
             sockets.slots.resize(at + 1, State::default());
         }
+        sockets.forget(slot);
         let state = &mut sockets.slots[at];
         debug_assert_eq!(state.phase, Phase::None);
         state.phase = Phase::Open;

@@ -212,6 +212,7 @@ impl Streams {
             self.streams.resize_with(at + 1, Place::default);
         }
         let place = &mut self.streams[at];
+        place.forget();
         place.stream = Some(Box::new(Stream {
             client,
             tls,
@@ -441,11 +442,13 @@ impl Streams {
         }
     }
 
-    /// The slot is free.
-    pub(super) fn closed(&mut self, slot: u32) {
-        if let Some(place) = self.streams.get_mut(slot as usize) {
-            place.stream = None;
-            place.generation = place.generation.wrapping_add(1) & Token::GENERATION_MASK;
+    /// The stream under this token is closed. Its slot may have another one by now: the kernel gives a slot away before it
+    /// says that it is free.
+    pub(super) fn closed(&mut self, token: Token) {
+        if let Some(place) = self.streams.get_mut(token.index() as usize)
+            && place.generation == token.generation()
+        {
+            place.forget();
         }
     }
 
@@ -468,6 +471,14 @@ impl Streams {
             }
         }
         idle
+    }
+}
+
+impl Place {
+    fn forget(&mut self) {
+        if self.stream.take().is_some() {
+            self.generation = self.generation.wrapping_add(1) & Token::GENERATION_MASK;
+        }
     }
 }
 

@@ -136,7 +136,7 @@ impl RelayThread {
                     self.sockets.errors_ended(token, &mut self.ring);
                 }
             }
-            kinds::CLOSE => self.sockets.closed(token.index()),
+            kinds::CLOSE => self.sockets.closed(token),
             kinds::ACCEPT => {
                 self.accept(token.index() as usize, now);
                 self.wait_for_connections(token.index() as usize);
@@ -157,7 +157,7 @@ impl RelayThread {
                 }
             }
             kinds::WRITABLE => self.streams.writable(token, &mut self.ring),
-            kinds::STREAM_CLOSE => self.streams.closed(token.index()),
+            kinds::STREAM_CLOSE => self.streams.closed(token),
             kind => debug_assert!(false, "a completion of kind {kind}"),
         }
     }
