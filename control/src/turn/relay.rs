@@ -241,6 +241,8 @@ fn config_of(turn: &TurnSettings) -> Config {
             turn.bytes_per_second,
             (turn.bytes_per_second / 2).max(65_536),
         ),
+        has_tcp: turn.tcp_peers,
+        connections_max: turn.connections_max as usize,
         strangers: burst_of_four(turn.unauthenticated_per_second),
         bindings: burst_of_four(turn.bindings_per_second),
     }

@@ -19,6 +19,8 @@ pub(super) const TOKEN_BYTES: usize = 8;
 pub struct Allocation {
     pub(super) user: Box<[u8]>,
     pub(super) key: Key,
+    /// Peers connect to it, and it to peers, instead of exchanging datagrams.
+    pub(super) is_tcp: bool,
     /// One of each family at most.
     pub(super) sockets: [Option<Relayed>; 2],
     /// Seconds of the clock that never runs backwards.
@@ -131,6 +133,9 @@ impl Relay {
             if let Some(relayed) = allocation.sockets[family] {
                 self.close(family, relayed, &allocation.user, now, sockets);
             }
+        }
+        if allocation.is_tcp {
+            self.disconnect_all(client, sockets);
         }
         self.quota.give_back(&allocation.user);
     }

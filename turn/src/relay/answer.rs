@@ -9,10 +9,26 @@ use crate::stun::{AttributeType, Class, Integrity, Key, Message, Method, Transac
 #[derive(Debug)]
 pub(super) struct Answer<'b> {
     out: &'b mut Vec<u8>,
+    envelope: Envelope,
+}
+
+/// Of a request, what an answer needs.
+#[derive(Debug)]
+pub(super) struct Envelope {
     method: Method,
     transaction: TransactionId,
     signer: Option<(Integrity, Key)>,
     has_fingerprint: bool,
+}
+
+impl Envelope {
+    /// An answer to the request.
+    pub(super) fn answer(self, out: &mut Vec<u8>) -> Answer<'_> {
+        Answer {
+            out,
+            envelope: self,
+        }
+    }
 }
 
 impl<'b> Answer<'b> {
@@ -21,13 +37,18 @@ impl<'b> Answer<'b> {
         known: Option<&Known<'_>>,
         out: &'b mut Vec<u8>,
     ) -> Self {
-        Self {
-            out,
+        let envelope = Envelope {
             method: message.method(),
             transaction: message.transaction(),
             signer: known.map(|known| (known.integrity, known.key)),
             has_fingerprint: message.has_fingerprint(),
-        }
+        };
+        Self { out, envelope }
+    }
+
+    /// It is not known yet what the answer is.
+    pub(super) fn later(self) -> Envelope {
+        self.envelope
     }
 
     /// It was done, and this is what came of it.
@@ -56,12 +77,18 @@ impl<'b> Answer<'b> {
     }
 
     fn write(self, class: Class, write: impl FnOnce(&mut Writer<'_>)) {
-        let mut writer = Writer::new(self.out, class, self.method, self.transaction);
+        let Envelope {
+            method,
+            transaction,
+            signer,
+            has_fingerprint,
+        } = self.envelope;
+        let mut writer = Writer::new(self.out, class, method, transaction);
         write(&mut writer);
-        if let Some((integrity, key)) = &self.signer {
+        if let Some((integrity, key)) = &signer {
             writer.integrity(*integrity, key);
         }
-        if self.has_fingerprint {
+        if has_fingerprint {
             writer.fingerprint();
         }
     }

@@ -58,9 +58,12 @@ impl Relay {
             return Err(Challenge::BadRequest);
         }
         // Before the signature: it costs as little, and a nonce of somebody else's says that the rest is, too.
-        self.nonces
-            .check(nonce, client.remote, now.unix_s)
-            .map_err(|_| Challenge::StaleNonce)?;
+        let is_good = |remote| self.nonces.check(nonce, remote, now.unix_s).is_ok();
+        // Some clients take the nonce of one connection to another, and know no way out when that is refused.
+        let of_allocation = self.allocation_of_bind(client, message);
+        if !is_good(client.remote) && !of_allocation.is_some_and(is_good) {
+            return Err(Challenge::StaleNonce);
+        }
         let credentials = &self.access.credentials;
         // A realm that is not ours makes another key, which is nobody's.
         let is_our_realm = realm == credentials.realm().as_bytes();

@@ -79,7 +79,7 @@ impl Relay {
         let allocation = self
             .allocations
             .get_mut(client)
-            .filter(|it| now.s() < it.until_s)
+            .filter(|it| now.s() < it.until_s && !it.is_tcp)
             .ok_or(Dropped::NoAllocation)?;
         let to = match to {
             To::Peer(peer) => peer,
@@ -233,7 +233,7 @@ impl Transactions {
         Self { next: seed }
     }
 
-    fn next(&mut self) -> TransactionId {
+    pub(super) fn next(&mut self) -> TransactionId {
         let mut id = [0; 12];
         id[4..].copy_from_slice(&self.next.to_be_bytes());
         self.next = self.next.wrapping_add(1);

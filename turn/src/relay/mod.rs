@@ -6,6 +6,7 @@
 mod allocation;
 mod answer;
 mod authentication;
+mod connections;
 mod data;
 mod quota;
 mod requests;
@@ -28,12 +29,14 @@ use crate::ports::Ports;
 use crate::stun::{Class, Malformed, Message, Method};
 
 pub use allocation::{Allocation, AllocationInfo};
+pub use connections::{CONNECTION_S, ConnectionId, NotConnected};
 pub use data::FromPeer;
 pub use quota::{Quota, QuotaLimits};
 pub use tally::Tally;
 
 use allocation::{Reservation, family_of};
 use answer::Answer;
+use connections::Connection;
 use data::Transactions;
 
 /// How a client reaches the relay.
@@ -58,7 +61,15 @@ pub struct Client {
     pub remote: SocketAddr,
 }
 
-/// A socket that packets of peers arrive at. Whoever opens them numbers them, from 0, and may use a number again.
+impl Client {
+    /// Whether it comes without a connection.
+    #[must_use]
+    pub fn is_udp(&self) -> bool {
+        self.transport == Transport::Udp
+    }
+}
+
+/// A socket that packets of peers arrive at, or connections. Whoever opens them numbers them, from 0, and may use a number again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct RelaySocket(pub u32);
 
@@ -70,8 +81,28 @@ pub trait Sockets {
     /// The system's, `AddrInUse` among them: another port is tried then.
     fn open(&mut self, local: SocketAddr) -> std::io::Result<RelaySocket>;
 
+    /// Opens a TCP socket there that peers can connect to.
+    ///
+    /// # Errors
+    /// As above.
+    fn listen(&mut self, local: SocketAddr) -> std::io::Result<RelaySocket>;
+
     /// Closes one. Nothing that still arrives there is handed in any more.
     fn close(&mut self, socket: RelaySocket);
+
+    /// Begins to connect to a peer from the address of a socket; [`Relay::connected`] is told how it went.
+    ///
+    /// # Errors
+    /// The system's.
+    fn connect(
+        &mut self,
+        id: ConnectionId,
+        from: RelaySocket,
+        to: SocketAddr,
+    ) -> std::io::Result<()>;
+
+    /// Closes the connection to a peer, and the client's that was joined with it.
+    fn disconnect(&mut self, id: ConnectionId);
 }
 
 /// The time, as the caller knows it.
@@ -112,6 +143,10 @@ pub struct Config {
     pub packets: Rate,
     /// Bytes of them.
     pub bytes: Rate,
+    /// Whether clients may have connections to peers (RFC 6062).
+    pub has_tcp: bool,
+    /// Connections to peers of an allocation.
+    pub connections_max: usize,
     /// Replies to whoever has not shown who they are, for each source.
     pub strangers: Rate,
     /// Replies to Binding, for each source.
@@ -126,6 +161,8 @@ impl Default for Config {
             peers: PeerLimits::default(),
             packets: Rate::new(10_000, 10_000),
             bytes: Rate::new(12_500_000, 4_000_000),
+            has_tcp: false,
+            connections_max: 16,
             strangers: Rate::new(50, 200),
             bindings: Rate::new(50, 200),
         }
@@ -175,6 +212,10 @@ pub enum Action<'p> {
     Drop(Dropped),
     /// The reply is to be sent back.
     Reply,
+    /// There will be a reply.
+    Wait,
+    /// The reply is to be sent back, and after it the client's connection carries what the peer's does.
+    Join(ConnectionId),
     /// Data is for whoever has that socket, here: it is to be handed to [`Relay::handle_peer`], and need not leave the
     /// process.
     Hairpin {
@@ -212,6 +253,7 @@ pub struct Relay {
     owners: Vec<Option<Client>>,
     /// In the order in which they end.
     reservations: VecDeque<Reservation>,
+    connections: HashMap<ConnectionId, Connection, RandomState>,
     strangers: SourceBudget,
     bindings: SourceBudget,
     transactions: Transactions,
@@ -278,6 +320,7 @@ impl Relay {
             allocations: HashMap::default(),
             owners: Vec::new(),
             reservations: VecDeque::new(),
+            connections: HashMap::default(),
             transactions: Transactions::new(seed.rotate_left(16)),
             drain: None,
             tally: Tally::default(),
@@ -344,8 +387,7 @@ impl Relay {
                 return Ok(Action::Reply);
             }
         };
-        self.handle_request(client, message, &known, now, sockets, reply);
-        Ok(Action::Reply)
+        Ok(self.handle_request(client, message, &known, now, sockets, reply))
     }
 
     /// A client's stream has ended, and with it what was allocated over it.
@@ -365,6 +407,7 @@ impl Relay {
             self.free(&client, now, sockets);
         }
         self.sweep_reservations(now, sockets);
+        self.sweep_connections(now, sockets);
     }
 
     /// Exchanges who may use the relay and whom they may reach. What is allocated stays; what is relayed is asked about anew.

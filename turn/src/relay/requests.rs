@@ -1,4 +1,4 @@
-//! Requests of clients that are known: RFC 8656 sections 7, 8, 10 and 12.
+//! Requests of clients that are known: RFC 8656 sections 7, 8, 10 and 12. Those of RFC 6062 are in `connections`.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -9,7 +9,7 @@ use super::allocation::{
 };
 use super::answer::Answer;
 use super::authentication::Known;
-use super::{Client, Now, Relay, Sockets};
+use super::{Action, Client, Now, Relay, Sockets};
 use crate::budget::Meter;
 use crate::peers::{PeerRefused, Peers};
 use crate::policy::canonical_socket;
@@ -17,6 +17,7 @@ use crate::ports::Wanted;
 use crate::stun::{AttributeType, Message, Method};
 
 const UDP: u8 = 17;
+const TCP: u8 = 6;
 const IPV4: u8 = 1;
 const IPV6: u8 = 2;
 
@@ -24,7 +25,7 @@ const IPV6: u8 = 2;
 const BINDS_MAX: usize = 16;
 
 /// Attributes that requests of a relay may have; others below 0x8000 are answered with 420.
-const UNDERSTOOD: [AttributeType; 18] = [
+const UNDERSTOOD: [AttributeType; 19] = [
     AttributeType::USERNAME,
     AttributeType::USERHASH,
     AttributeType::REALM,
@@ -43,28 +44,33 @@ const UNDERSTOOD: [AttributeType; 18] = [
     AttributeType::DONT_FRAGMENT,
     AttributeType::RESERVATION_TOKEN,
     AttributeType::XOR_MAPPED_ADDRESS,
+    AttributeType::CONNECTION_ID,
 ];
 
 /// The codes of errors (RFC 8489 section 14.8, RFC 8656 section 19).
-mod code {
-    pub(super) const TRY_ALTERNATE: u16 = 300;
-    pub(super) const BAD_REQUEST: u16 = 400;
-    pub(super) const FORBIDDEN: u16 = 403;
-    pub(super) const UNKNOWN_ATTRIBUTE: u16 = 420;
-    pub(super) const ALLOCATION_MISMATCH: u16 = 437;
-    pub(super) const ADDRESS_FAMILY_NOT_SUPPORTED: u16 = 440;
-    pub(super) const WRONG_CREDENTIALS: u16 = 441;
-    pub(super) const UNSUPPORTED_TRANSPORT: u16 = 442;
-    pub(super) const PEER_FAMILY_MISMATCH: u16 = 443;
-    pub(super) const ALLOCATION_QUOTA: u16 = 486;
-    pub(super) const SERVER_ERROR: u16 = 500;
-    pub(super) const INSUFFICIENT_CAPACITY: u16 = 508;
+pub(super) mod code {
+    pub(in crate::relay) const TRY_ALTERNATE: u16 = 300;
+    pub(in crate::relay) const BAD_REQUEST: u16 = 400;
+    pub(in crate::relay) const FORBIDDEN: u16 = 403;
+    pub(in crate::relay) const UNKNOWN_ATTRIBUTE: u16 = 420;
+    pub(in crate::relay) const ALLOCATION_MISMATCH: u16 = 437;
+    pub(in crate::relay) const ADDRESS_FAMILY_NOT_SUPPORTED: u16 = 440;
+    pub(in crate::relay) const WRONG_CREDENTIALS: u16 = 441;
+    pub(in crate::relay) const UNSUPPORTED_TRANSPORT: u16 = 442;
+    pub(in crate::relay) const PEER_FAMILY_MISMATCH: u16 = 443;
+    // RFC 6062 section 6.3.
+    pub(in crate::relay) const CONNECTION_EXISTS: u16 = 446;
+    pub(in crate::relay) const CONNECTION_FAILED: u16 = 447;
+    pub(in crate::relay) const ALLOCATION_QUOTA: u16 = 486;
+    pub(in crate::relay) const SERVER_ERROR: u16 = 500;
+    pub(in crate::relay) const INSUFFICIENT_CAPACITY: u16 = 508;
 }
 
 /// What an Allocate asks for.
 #[derive(Debug, Clone, Copy)]
 struct Asked {
     lifetime_s: u32,
+    is_tcp: bool,
     family: usize,
     /// IPv6 besides IPv4.
     both: bool,
@@ -81,7 +87,7 @@ impl Relay {
         now: Now,
         sockets: &mut impl Sockets,
         reply: &mut Vec<u8>,
-    ) {
+    ) -> Action<'static> {
         let answer = Answer::to(message, Some(known), reply);
         let unknown: SmallVec<[u8; 16]> = message
             .attributes()
@@ -89,9 +95,10 @@ impl Relay {
             .flat_map(|it| it.kind.0.to_be_bytes())
             .collect();
         if !unknown.is_empty() {
-            return answer.error_with(code::UNKNOWN_ATTRIBUTE, |writer| {
+            answer.error_with(code::UNKNOWN_ATTRIBUTE, |writer| {
                 writer.attribute(AttributeType::UNKNOWN_ATTRIBUTES, &unknown);
             });
+            return Action::Reply;
         }
         // What has ended and was not swept yet is none.
         if self
@@ -101,19 +108,29 @@ impl Relay {
         {
             self.free(&client, now, sockets);
         }
-        if message.method() == Method::ALLOCATE {
-            return self.allocate(client, message, known, now, sockets, answer);
+        match message.method() {
+            Method::ALLOCATE => {
+                self.allocate(client, message, known, now, sockets, answer);
+                return Action::Reply;
+            }
+            Method::CONNECTION_BIND => {
+                return self.bind_connection(&client, message, known, now, answer);
+            }
+            _ => {}
         }
         let Some(allocation) = self.allocations.get(&client) else {
-            return answer.error(match message.method() {
-                Method::REFRESH | Method::CREATE_PERMISSION | Method::CHANNEL_BIND => {
-                    code::ALLOCATION_MISMATCH
-                }
+            answer.error(match message.method() {
+                Method::REFRESH
+                | Method::CREATE_PERMISSION
+                | Method::CHANNEL_BIND
+                | Method::CONNECT => code::ALLOCATION_MISMATCH,
                 _ => code::BAD_REQUEST,
             });
+            return Action::Reply;
         };
         if *allocation.user != *known.user {
-            return answer.error(code::WRONG_CREDENTIALS);
+            answer.error(code::WRONG_CREDENTIALS);
+            return Action::Reply;
         }
         match message.method() {
             Method::REFRESH => self.refresh(&client, message, now, sockets, answer),
@@ -121,12 +138,14 @@ impl Relay {
                 let result = self.permit(&client, message, now);
                 self.answer_about_peer(result, answer);
             }
-            Method::CHANNEL_BIND => {
+            Method::CHANNEL_BIND if !allocation.is_tcp => {
                 let result = self.bind_channel(&client, message, now);
                 self.answer_about_peer(result, answer);
             }
+            Method::CONNECT => return self.connect(&client, message, now, sockets, answer),
             _ => answer.error(code::BAD_REQUEST),
         }
+        Action::Reply
     }
 
     fn answer_about_peer(&mut self, result: Result<(), u16>, answer: Answer<'_>) {
@@ -160,7 +179,7 @@ impl Relay {
                 answer.error(code::ALLOCATION_MISMATCH);
             };
         }
-        let asked = match self.read_allocate(message) {
+        let asked = match self.read_allocate(&client, message) {
             Ok(asked) => asked,
             Err(code) => return answer.error(code),
         };
@@ -199,12 +218,13 @@ impl Relay {
     }
 
     /// What is asked for, or the code of what is wrong with it (RFC 8656 section 7.2).
-    fn read_allocate(&self, message: &Message<'_>) -> Result<Asked, u16> {
-        match message.first(AttributeType::REQUESTED_TRANSPORT) {
-            Some(&[UDP, _, _, _]) => {}
+    fn read_allocate(&self, client: &Client, message: &Message<'_>) -> Result<Asked, u16> {
+        let is_tcp = match message.first(AttributeType::REQUESTED_TRANSPORT) {
+            Some(&[UDP, _, _, _]) => false,
+            Some(&[TCP, _, _, _]) if self.config.has_tcp => true,
             Some(&[_, _, _, _]) => return Err(code::UNSUPPORTED_TRANSPORT),
             _ => return Err(code::BAD_REQUEST),
-        }
+        };
         let family = |kind| -> Result<Option<usize>, u16> {
             match message.first(kind) {
                 None => Ok(None),
@@ -231,7 +251,13 @@ impl Relay {
             || additional == Some(0)
             || additional.is_some() && (wanted == Wanted::Pair || token.is_some())
             || token.is_some() && (requested.is_some() || wanted != Wanted::Any);
-        if is_contradiction {
+        // Streams have no pairs and no fragments, and need one themselves (RFC 6062 section 5.1).
+        let is_wrong_for_tcp = is_tcp
+            && (client.is_udp()
+                || wanted != Wanted::Any
+                || token.is_some()
+                || message.first(AttributeType::DONT_FRAGMENT).is_some());
+        if is_contradiction || is_wrong_for_tcp {
             return Err(code::BAD_REQUEST);
         }
         let family = requested.unwrap_or(0);
@@ -239,6 +265,7 @@ impl Relay {
             return Err(code::ADDRESS_FAMILY_NOT_SUPPORTED);
         }
         Ok(Asked {
+            is_tcp,
             lifetime_s: self
                 .lifetime(message)?
                 .unwrap_or(0)
@@ -276,7 +303,7 @@ impl Relay {
             let (family, socket) = self.redeem(of, user).ok_or(code::INSUFFICIENT_CAPACITY)?;
             relayed[family] = Some(socket);
         } else {
-            let one = self.open(asked.family, asked.wanted, user, now, sockets)?;
+            let one = self.open(asked.family, asked.wanted, asked.is_tcp, user, now, sockets)?;
             relayed[asked.family] = Some(one);
             if asked.wanted == Wanted::Pair {
                 token = match self.reserve(asked.family, one.address.port() + 1, user, now, sockets)
@@ -291,7 +318,7 @@ impl Relay {
         }
         if asked.both {
             // One family is better than none (RFC 8656 section 7.2).
-            match self.open(1, Wanted::Any, user, now, sockets) {
+            match self.open(1, Wanted::Any, asked.is_tcp, user, now, sockets) {
                 Ok(other) => relayed[1] = Some(other),
                 Err(code) => refused = Some(code),
             }
@@ -299,6 +326,7 @@ impl Relay {
         Ok(Allocation {
             user: user.as_ref().into(),
             key: known.key,
+            is_tcp: asked.is_tcp,
             sockets: relayed,
             until_s: now.s().saturating_add(asked.lifetime_s),
             peers: Peers::default(),
@@ -319,6 +347,7 @@ impl Relay {
         &mut self,
         family: usize,
         wanted: Wanted,
+        is_tcp: bool,
         user: &[u8],
         now: Now,
         sockets: &mut impl Sockets,
@@ -332,7 +361,13 @@ impl Relay {
                 .take(wanted, user_key(user), now.s())
                 .map_err(|_| code::SERVER_ERROR)?
                 .ok_or(code::INSUFFICIENT_CAPACITY)?;
-            match sockets.open(SocketAddr::new(of.address.local, port)) {
+            let local = SocketAddr::new(of.address.local, port);
+            let opened = if is_tcp {
+                sockets.listen(local)
+            } else {
+                sockets.open(local)
+            };
+            match opened {
                 Ok(socket) => {
                     return Ok(Relayed {
                         socket,
@@ -482,7 +517,7 @@ impl Relay {
     }
 
     /// Whether the client may have anything to do with this peer.
-    fn check_peer(&self, client: &Client, peer: SocketAddr) -> Result<(), u16> {
+    pub(super) fn check_peer(&self, client: &Client, peer: SocketAddr) -> Result<(), u16> {
         if self.access.policy.check(peer.ip()).is_err() {
             return Err(code::FORBIDDEN);
         }
@@ -498,7 +533,7 @@ impl Relay {
 }
 
 /// The address of a peer; one of IPv4 in the clothes of IPv6 is one of IPv4, for whatever is done with it.
-fn peer_address(message: &Message<'_>, value: &[u8]) -> Result<SocketAddr, u16> {
+pub(super) fn peer_address(message: &Message<'_>, value: &[u8]) -> Result<SocketAddr, u16> {
     let peer = message.address(value).ok_or(code::BAD_REQUEST)?;
     Ok(canonical_socket(peer))
 }
@@ -528,7 +563,7 @@ impl Allocation {
     }
 }
 
-const fn code_of(refused: PeerRefused) -> u16 {
+pub(super) const fn code_of(refused: PeerRefused) -> u16 {
     match refused {
         PeerRefused::PermissionsMax | PeerRefused::ChannelsMax | PeerRefused::NewPeers => {
             code::INSUFFICIENT_CAPACITY

@@ -10,6 +10,7 @@ fanfare_engine::counters! {
     allocations: Gauge, "Allocations.";
     sockets: Gauge, "Sockets of relayed addresses, reserved ones included.";
     streams: Gauge, "Clients connected over TCP or TLS.";
+    connections: Gauge, "Connections to peers, those that are being made included.";
     client_packets: Counter, "Datagrams and messages of clients.";
     answers: Counter, "Answers to requests.";
     packets_to_peers: Counter, "Packets relayed from clients to peers.";
@@ -50,6 +51,10 @@ fanfare_engine::counters! {
     streams_garbage: Counter, "Connections closed because of what they sent.";
     streams_tls_failed: Counter, "Connections closed because TLS failed.";
     streams_idle: Counter, "Connections closed because they had no allocation for too long.";
+    connections_made: Counter, "Connections to peers that were made, by either side.";
+    connections_failed: Counter, "Peers that did not answer or did not want to be connected to (447).";
+    connections_refused: Counter, "Connections of peers that were closed at once because they had no permission, or there were as many as there may be.";
+    bytes_piped: Counter, "Bytes carried between clients and peers that are connected.";
     stream_messages_dropped: Counter, "Messages that a client on a stream did not take in time.";
 }
 

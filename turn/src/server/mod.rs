@@ -13,6 +13,7 @@
 mod command;
 mod counters;
 mod outbox;
+mod pipes;
 mod sockets;
 mod start;
 mod streams;
@@ -40,4 +41,6 @@ mod kinds {
     pub(super) const WRITABLE: u8 = 7;
     /// Closes a connection. Index: the slot.
     pub(super) const STREAM_CLOSE: u8 = 8;
+    /// Waits for peers to connect. Index: the slot.
+    pub(super) const PEERS: u8 = 9;
 }

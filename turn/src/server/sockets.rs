@@ -1,12 +1,17 @@
-//! The sockets of relayed addresses, on the ring of their thread.
+//! The sockets of relayed addresses, on the ring of their thread: of datagrams, and those that peers connect to.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener, TcpStream};
 
 use fanfare_engine::ring::{KernelRing, Ring, Slot, Token, UdpOptions, bind_udp};
 
+use foldhash::fast::RandomState;
+use hashbrown::HashMap;
+use socket2::{Domain, Protocol, Socket, Type};
+
 use super::kinds;
-use crate::relay::{RelaySocket, Sockets};
+use super::streams::Streams;
+use crate::relay::{ConnectionId, RelaySocket, Sockets};
 
 /// How the sockets of relayed addresses are made.
 const OPTIONS: UdpOptions = UdpOptions {
@@ -17,6 +22,12 @@ const OPTIONS: UdpOptions = UdpOptions {
     send_bytes: 1 << 20,
 };
 
+/// Connections of peers that wait for one turn of the thread.
+const BACKLOG: i32 = 64;
+
+/// Connections of peers that are taken in one turn.
+const ACCEPTS_PER_TURN: usize = 16;
+
 /// What is known of each slot that had a relay's socket.
 #[derive(Debug, Default)]
 pub(super) struct RelaySockets {
@@ -24,12 +35,16 @@ pub(super) struct RelaySockets {
     open: u32,
     /// Their receives have ended, and are to begin again.
     silent: Vec<RelaySocket>,
+    /// Those that peers connect to.
+    listeners: HashMap<u32, TcpListener, RandomState>,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
 struct State {
     generation: u32,
     phase: Phase,
+    /// Of the kind of its socket: [`kinds::RELAY`] or [`kinds::PEERS`].
+    kind: u8,
     has_receive: bool,
     has_errors: bool,
 }
@@ -72,7 +87,7 @@ impl RelaySockets {
         state.has_receive = false;
         match state.phase {
             Phase::Open => {
-                if result < 0 && result != -libc::ENOBUFS {
+                if state.kind == kinds::RELAY && result < 0 && result != -libc::ENOBUFS {
                     self.read_errors(socket, ring);
                 }
                 self.silent.push(socket);
@@ -85,7 +100,7 @@ impl RelaySockets {
     /// Reads the errors that wait at a socket.
     pub(super) fn read_errors(&mut self, socket: RelaySocket, ring: &mut KernelRing) {
         let state = &mut self.slots[socket.0 as usize];
-        if state.phase == Phase::Open && !state.has_errors {
+        if state.phase == Phase::Open && state.kind == kinds::RELAY && !state.has_errors {
             state.has_errors = true;
             let token = Token::new(kinds::ERRORS, state.generation, socket.0);
             ring.receive_errors(Slot(socket.0), token);
@@ -108,10 +123,43 @@ impl RelaySockets {
             let state = &mut self.slots[socket.0 as usize];
             if state.phase == Phase::Open && !state.has_receive {
                 state.has_receive = true;
-                let token = Token::new(kinds::RELAY, state.generation, socket.0);
-                ring.receive_datagrams(Slot(socket.0), token);
+                begin(state, socket.0, ring);
             }
         }
+    }
+
+    /// Takes the connections that peers have made to a socket, some at a time.
+    pub(super) fn accept(&mut self, token: Token, ring: &mut KernelRing) -> Vec<(TcpStream, SocketAddr)> {
+        let mut accepted = Vec::new();
+        if let Some(socket) = self.of(token)
+            && let Some(listener) = self.listeners.get(&socket.0)
+        {
+            let next = || listener.accept().ok();
+            accepted.extend(std::iter::from_fn(next).take(ACCEPTS_PER_TURN));
+        }
+        self.receive_ended(token, 0, ring);
+        accepted
+    }
+
+    /// The address that peers connect to.
+    fn local(&self, socket: RelaySocket) -> io::Result<SocketAddr> {
+        let listener = self.listeners.get(&socket.0);
+        listener.ok_or(io::ErrorKind::NotFound)?.local_addr()
+    }
+
+    /// A socket has been given this slot.
+    fn opened(&mut self, slot: u32, kind: u8, ring: &mut KernelRing) -> RelaySocket {
+        let at = slot as usize;
+        if self.slots.len() <= at {
+            self.slots.resize(at + 1, State::default());
+        }
+        self.forget(slot);
+        let state = &mut self.slots[at];
+        debug_assert_eq!(state.phase, Phase::None);
+        (state.phase, state.kind, state.has_receive) = (Phase::Open, kind, true);
+        begin(state, slot, ring);
+        self.open += 1;
+        RelaySocket(slot)
     }
 
     /// The socket under this token is closed. Its slot may have another one by now: the kernel gives a slot away before it
@@ -143,40 +191,73 @@ impl RelaySockets {
     }
 }
 
+/// Begins to receive, or to wait for peers that connect.
+fn begin(state: &State, slot: u32, ring: &mut KernelRing) {
+    let token = Token::new(state.kind, state.generation, slot);
+    if state.kind == kinds::PEERS {
+        ring.poll_readable(Slot(slot), token);
+    } else {
+        ring.receive_datagrams(Slot(slot), token);
+    }
+}
+
 /// Opens and closes them for the relay.
 #[derive(Debug)]
 pub(super) struct Opener<'t> {
     pub(super) ring: &'t mut KernelRing,
     pub(super) sockets: &'t mut RelaySockets,
+    pub(super) streams: &'t mut Streams,
+    pub(super) now_s: u32,
 }
 
 impl Sockets for Opener<'_> {
     fn open(&mut self, local: SocketAddr) -> io::Result<RelaySocket> {
         let Slot(slot) = self.ring.install(bind_udp(local, &OPTIONS)?)?;
-        let at = slot as usize;
-        let sockets = &mut *self.sockets;
-        if sockets.slots.len() <= at {
-            sockets.slots.resize(at + 1, State::default());
+        Ok(self.sockets.opened(slot, kinds::RELAY, self.ring))
+    }
+
+    fn listen(&mut self, local: SocketAddr) -> io::Result<RelaySocket> {
+        let socket = Socket::new(
+            Domain::for_address(local),
+            Type::STREAM.nonblocking().cloexec(),
+            Some(Protocol::TCP),
+        )?;
+        if local.is_ipv6() {
+            socket.set_only_v6(true)?;
         }
-        sockets.forget(slot);
-        let state = &mut sockets.slots[at];
-        debug_assert_eq!(state.phase, Phase::None);
-        state.phase = Phase::Open;
-        state.has_receive = true;
-        sockets.open += 1;
-        let token = Token::new(kinds::RELAY, state.generation, slot);
-        self.ring.receive_datagrams(Slot(slot), token);
-        Ok(RelaySocket(slot))
+        // Connections to peers are made from the same port.
+        socket.set_reuse_address(true)?;
+        socket.set_reuse_port(true)?;
+        socket.bind(&local.into())?;
+        socket.listen(BACKLOG)?;
+        let Slot(slot) = self.ring.install(socket.try_clone()?.into())?;
+        self.sockets.listeners.insert(slot, socket.into());
+        Ok(self.sockets.opened(slot, kinds::PEERS, self.ring))
     }
 
     fn close(&mut self, socket: RelaySocket) {
         let sockets = &mut *self.sockets;
+        sockets.listeners.remove(&socket.0);
         let state = &mut sockets.slots[socket.0 as usize];
         state.phase = Phase::Closing;
         if state.has_receive {
-            let token = Token::new(kinds::RELAY, state.generation, socket.0);
+            let token = Token::new(state.kind, state.generation, socket.0);
             self.ring.cancel(token);
         }
         sockets.close_if_idle(socket, self.ring);
+    }
+
+    fn connect(
+        &mut self,
+        id: ConnectionId,
+        from: RelaySocket,
+        to: SocketAddr,
+    ) -> io::Result<()> {
+        let from = self.sockets.local(from)?;
+        self.streams.connect(id, from, to, self.now_s, self.ring)
+    }
+
+    fn disconnect(&mut self, id: ConnectionId) {
+        self.streams.disconnect(id, self.ring);
     }
 }

@@ -1,7 +1,7 @@
 //! Clients that come over TCP, with or without TLS.
 //!
 //! What they send is taken apart here and handled like datagrams; what they are sent waits here, in bounds, until they take
-//! it.
+//! it. Connections to peers are among them, for they are joined with clients': see `pipes`.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener};
@@ -14,7 +14,7 @@ use rustls::ServerConnection;
 
 use super::kinds;
 use crate::framing::{Channels, Next, StreamError, next_of_stream};
-use crate::relay::{Client, Now, Transport};
+use crate::relay::{Client, ConnectionId, Now, NotConnected, Transport};
 
 /// The longest message that a client may send on a stream: the longest ChannelData, with its padding.
 const MESSAGE_BYTES_MAX: usize = 4 + 65_536;
@@ -65,42 +65,70 @@ pub(super) struct Streams {
     channels: Channels,
     tls: Option<Arc<rustls::ServerConfig>>,
     /// By slot.
-    streams: Vec<Place>,
+    pub(super) streams: Vec<Place>,
     slots: HashMap<Client, u32, RandomState>,
+    pub(super) peers: HashMap<ConnectionId, u32, RandomState>,
     strangers: u32,
     /// Slots with something to send that has not been tried yet.
     unsent: Vec<u32>,
     short: Vec<Short>,
-    plain: Box<[u8]>,
+    pub(super) plain: Box<[u8]>,
 }
 
 #[derive(Debug, Default)]
-struct Place {
-    generation: u32,
-    stream: Option<Box<Stream>>,
+pub(super) struct Place {
+    pub(super) generation: u32,
+    pub(super) stream: Option<Box<Stream>>,
 }
 
 #[derive(Debug)]
-struct Stream {
-    client: Client,
-    tls: Option<Box<ServerConnection>>,
+pub(super) struct Stream {
+    pub(super) role: Role,
+    pub(super) tls: Option<Box<ServerConnection>>,
     /// The beginning of a message.
-    input: Vec<u8>,
-    /// What the client is sent, from `sent` on.
-    output: Vec<u8>,
-    sent: usize,
+    pub(super) input: Vec<u8>,
+    /// What the other end is sent, from `sent` on.
+    pub(super) output: Vec<u8>,
+    pub(super) sent: usize,
     is_stranger: bool,
-    has_receive: bool,
+    pub(super) has_receive: bool,
     /// Its socket is full, and it is known when it no longer is.
-    is_stalled: bool,
+    pub(super) is_stalled: bool,
     is_unsent: bool,
-    /// It is to be closed: once what it is sent has left, or at once.
-    end: Option<End>,
-    until_s: u32,
+    /// It is to be closed.
+    pub(super) end: Option<End>,
+    pub(super) until_s: u32,
+}
+
+/// What a connection is for.
+#[derive(Debug)]
+pub(super) enum Role {
+    /// A client's messages.
+    Messages(Client),
+    /// A peer that has not answered yet; its socket, to be asked how it went.
+    Connecting(ConnectionId, socket2::Socket),
+    /// A peer whose client has not come yet: what it says waits in its socket.
+    Peer(ConnectionId),
+    /// A client or a peer: what it says goes to the other one.
+    Joined(Joined),
+}
+
+/// One half of a pipe.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Joined {
+    pub(super) id: ConnectionId,
+    /// The client that it was before.
+    pub(super) client: Option<Client>,
+    /// The slot of the other half.
+    pub(super) other: u32,
+    /// The other half takes too little: nothing is received for now.
+    pub(super) is_paused: bool,
+    /// The other half has ended: this one ends when it has been sent everything.
+    pub(super) is_ending: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum End {
+pub(super) enum End {
     Cancelling,
     Closing,
 }
@@ -138,6 +166,7 @@ impl Streams {
             tls,
             streams: Vec::new(),
             slots: HashMap::default(),
+            peers: HashMap::default(),
             strangers: 0,
             unsent: Vec::new(),
             short: Vec::new(),
@@ -207,36 +236,69 @@ impl Streams {
         now_s: u32,
         ring: &mut KernelRing,
     ) {
+        let until_s = now_s.saturating_add(self.limits.idle_s);
+        let stream = Stream {
+            tls,
+            is_stranger: true,
+            ..Stream::new(Role::Messages(client), until_s)
+        };
+        self.place(slot, stream);
+        self.slots.insert(client, slot.0);
+        self.strangers += 1;
+        self.begin_receive(slot.0, ring);
+    }
+
+    /// Puts a stream into the slot that its socket has.
+    pub(super) fn place(&mut self, slot: Slot, stream: Stream) {
         let at = slot.0 as usize;
         if self.streams.len() <= at {
             self.streams.resize_with(at + 1, Place::default);
         }
         let place = &mut self.streams[at];
         place.forget();
-        place.stream = Some(Box::new(Stream {
-            client,
-            tls,
-            input: Vec::new(),
-            output: Vec::new(),
-            sent: 0,
-            is_stranger: true,
-            has_receive: true,
-            is_stalled: false,
-            is_unsent: false,
-            end: None,
-            until_s: now_s.saturating_add(self.limits.idle_s),
-        }));
-        self.slots.insert(client, slot.0);
-        self.strangers += 1;
-        ring.receive(slot, Token::new(kinds::STREAM, place.generation, slot.0));
+        place.stream = Some(Box::new(stream));
     }
 
-    /// Whose stream a completion is for; `None` if it has been ended.
-    pub(super) fn of(&self, token: Token) -> Option<(u32, Client)> {
+    pub(super) fn begin_receive(&mut self, slot: u32, ring: &mut KernelRing) {
+        let place = &mut self.streams[slot as usize];
+        if let Some(stream) = place.stream.as_mut()
+            && !stream.has_receive
+            && stream.end.is_none()
+        {
+            stream.has_receive = true;
+            ring.receive(Slot(slot), Token::new(kinds::STREAM, place.generation, slot));
+        }
+    }
+
+    pub(super) fn stream(&mut self, slot: u32) -> Option<&mut Stream> {
+        self.streams.get_mut(slot as usize)?.stream.as_deref_mut()
+    }
+
+    /// What a completion is for; `None` if its stream has been ended.
+    pub(super) fn of(&self, token: Token) -> Option<(u32, &Role)> {
         let place = self.streams.get(token.index() as usize)?;
         let stream = place.stream.as_ref()?;
         let is_it = place.generation == token.generation() && stream.end.is_none();
-        is_it.then_some((token.index(), stream.client))
+        is_it.then_some((token.index(), &stream.role))
+    }
+
+    /// Whose messages come over this stream, if any do.
+    pub(super) fn client(&mut self, slot: u32) -> Option<Client> {
+        match self.stream(slot)?.role {
+            Role::Messages(client) => Some(client),
+            _ => None,
+        }
+    }
+
+    /// Whether this is half of a pipe.
+    pub(super) fn is_joined(&mut self, slot: u32) -> bool {
+        let stream = self.stream(slot);
+        stream.is_some_and(|it| matches!(it.role, Role::Joined(_)))
+    }
+
+    /// The slot of a client.
+    pub(super) fn slot_of(&self, client: &Client) -> Option<u32> {
+        self.slots.get(client).copied()
     }
 
     /// Takes what was received, which is deciphered if need be, and gives all that is there of messages now; what is left of
@@ -284,32 +346,26 @@ impl Streams {
 
     /// Appends to what a client is sent; false if there is no such client, or it takes too little.
     pub(super) fn write(&mut self, client: &Client, parts: [&[u8]; 3]) -> bool {
-        let Some(&slot) = self.slots.get(client) else {
+        let Some(slot) = self.slot_of(client) else {
             return false;
         };
-        let Some(stream) = self.streams[slot as usize].stream.as_mut() else {
+        let unsent_bytes_max = self.limits.unsent_bytes_max;
+        let Some(stream) = self.stream(slot).filter(|it| it.end.is_none()) else {
             return false;
         };
         let bytes: usize = parts.iter().map(|part| part.len()).sum();
-        let waits = stream.output.len() - stream.sent;
-        if stream.end.is_some() || waits + bytes > self.limits.unsent_bytes_max {
+        if stream.unsent_bytes() + bytes > unsent_bytes_max {
             return false;
         }
         for part in parts {
-            match &mut stream.tls {
-                None => stream.output.extend_from_slice(part),
-                // Into memory, which takes all of it.
-                Some(tls) => drop(tls.writer().write_all(part)),
-            }
-        }
-        if let Some(tls) = &mut stream.tls {
-            while tls.wants_write() && tls.write_tls(&mut stream.output).is_ok() {}
+            stream.append(part);
         }
         self.mark_unsent(slot);
         true
     }
 
-    fn mark_unsent(&mut self, slot: u32) {
+    /// There is something to send, which was not tried yet.
+    pub(super) fn mark_unsent(&mut self, slot: u32) {
         if let Some(stream) = self.streams[slot as usize].stream.as_mut()
             && !stream.is_unsent
             && stream.sent < stream.output.len()
@@ -368,26 +424,43 @@ impl Streams {
         }
         short.clear();
         self.short = short;
+        for slot in &unsent {
+            self.has_sent(*slot, ring);
+        }
         unsent.clear();
+        // What follows from it may have marked others.
+        unsent.append(&mut self.unsent);
         self.unsent = unsent;
     }
 
-    /// A client takes bytes again.
-    pub(super) fn writable(&mut self, token: Token, ring: &mut KernelRing) {
+    /// A stream takes bytes again, or a peer has answered; how, and which connection it is then.
+    pub(super) fn writable(
+        &mut self,
+        token: Token,
+        ring: &mut KernelRing,
+    ) -> Option<(ConnectionId, Result<(), NotConnected>)> {
         let slot = token.index();
-        let Some(place) = self.streams.get_mut(slot as usize) else {
-            return;
-        };
-        if let Some(stream) = place.stream.as_mut()
-            && place.generation == token.generation()
-        {
-            stream.is_stalled = false;
-            if stream.end.is_some() {
-                self.close_if_idle(slot, ring);
-            } else {
-                self.mark_unsent(slot);
-            }
+        let place = self.streams.get_mut(slot as usize)?;
+        let stream = place.stream.as_mut()?;
+        if place.generation != token.generation() {
+            return None;
         }
+        stream.is_stalled = false;
+        if stream.end.is_some() {
+            self.close_if_idle(slot, ring);
+            return None;
+        }
+        if let Role::Connecting(id, socket) = &stream.role {
+            let (id, failed) = (*id, socket.take_error());
+            let result = match failed {
+                Ok(None) => Ok(()),
+                Ok(Some(_)) | Err(_) => Err(NotConnected),
+            };
+            stream.role = Role::Peer(id);
+            return Some((id, result));
+        }
+        self.mark_unsent(slot);
+        None
     }
 
     /// Ends a stream: nothing that still comes from it is looked at.
@@ -400,7 +473,20 @@ impl Streams {
             return;
         }
         stream.end = Some(End::Cancelling);
-        self.slots.remove(&stream.client);
+        match &stream.role {
+            Role::Messages(client) => {
+                self.slots.remove(client);
+            }
+            Role::Connecting(id, _) | Role::Peer(id) => {
+                self.peers.remove(id);
+            }
+            Role::Joined(half) => {
+                match half.client {
+                    Some(client) => self.slots.remove(&client),
+                    None => self.peers.remove(&half.id),
+                };
+            }
+        }
         if stream.is_stranger {
             self.strangers -= 1;
         }
@@ -423,6 +509,9 @@ impl Streams {
             stream.has_receive = false;
             if stream.end.is_some() {
                 self.close_if_idle(slot, ring);
+            } else if matches!(stream.role, Role::Joined(half) if !half.is_paused) {
+                // It was paused, and goes on.
+                self.begin_receive(slot, ring);
             }
         }
     }
@@ -457,17 +546,17 @@ impl Streams {
         &mut self,
         now: Now,
         has_reason: impl Fn(&Client) -> bool,
-    ) -> Vec<(u32, Client)> {
+    ) -> Vec<u32> {
         let now_s = now.s();
         let mut idle = Vec::new();
         for (client, &slot) in &self.slots {
             let Some(stream) = self.streams[slot as usize].stream.as_mut() else {
                 continue;
             };
-            if has_reason(client) {
+            if has_reason(client) || matches!(stream.role, Role::Joined(_)) {
                 stream.until_s = now_s.saturating_add(self.limits.idle_s);
             } else if stream.until_s <= now_s {
-                idle.push((slot, *client));
+                idle.push(slot);
             }
         }
         idle
@@ -483,6 +572,39 @@ impl Place {
 }
 
 impl Stream {
+    pub(super) fn new(role: Role, until_s: u32) -> Self {
+        Self {
+            role,
+            tls: None,
+            input: Vec::new(),
+            output: Vec::new(),
+            sent: 0,
+            is_stranger: false,
+            has_receive: false,
+            is_stalled: false,
+            is_unsent: false,
+            end: None,
+            until_s,
+        }
+    }
+
+    /// Bytes that the other end has not taken yet.
+    pub(super) fn unsent_bytes(&self) -> usize {
+        self.output.len() - self.sent
+    }
+
+    /// Appends to what the other end is sent.
+    pub(super) fn append(&mut self, bytes: &[u8]) {
+        match &mut self.tls {
+            None => self.output.extend_from_slice(bytes),
+            Some(tls) => {
+                // Into memory, which takes all of it.
+                drop(tls.writer().write_all(bytes));
+                while tls.wants_write() && tls.write_tls(&mut self.output).is_ok() {}
+            }
+        }
+    }
+
     fn all_sent(&mut self) {
         self.sent = 0;
         self.output.clear();
@@ -494,7 +616,7 @@ impl Stream {
 }
 
 /// Hands bytes of the network to TLS: what they say is appended to `plain`, what is to be answered to `answer`.
-fn decipher(
+pub(super) fn decipher(
     tls: &mut ServerConnection,
     bytes: &[u8],
     plain: &mut Vec<u8>,

@@ -1,7 +1,7 @@
 //! One thread of the relay: its ring, and what it carries from where to where.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
@@ -16,8 +16,10 @@ use super::counters::Counters;
 use super::kinds;
 use super::outbox::{Data, Outbox, Packet};
 use super::sockets::{Opener, RelaySockets};
-use super::streams::{Acceptor, Ended, Streams};
-use crate::relay::{Action, Client, Dropped, FromPeer, Now, Relay, RelaySocket, Transport};
+use super::streams::{Acceptor, Ended, Role, Streams};
+use crate::relay::{
+    Action, Client, ConnectionId, Dropped, FromPeer, NotConnected, Now, Relay, RelaySocket, Transport,
+};
 
 /// How often what has ended is looked for.
 const SWEEP_EVERY_NS: u64 = 1_000_000_000;
@@ -141,22 +143,39 @@ impl RelayThread {
                 self.accept(token.index() as usize, now);
                 self.wait_for_connections(token.index() as usize);
             }
+            kinds::PEERS => {
+                let socket = RelaySocket(token.index());
+                for (stream, peer) in self.sockets.accept(token, &mut self.ring) {
+                    self.peer_connected(socket, stream, peer, now);
+                }
+            }
             kinds::STREAM => {
-                if let Some((slot, client)) = self.streams.of(token) {
-                    let ended = match buffer {
-                        Some(buffer) => self.handle_stream(slot, client, &buffer, now),
-                        None if more => Ok(()),
-                        None => Err(Ended::Left),
+                if let Some((slot, role)) = self.streams.of(token) {
+                    let client = match role {
+                        Role::Messages(client) => Some(*client),
+                        _ => None,
+                    };
+                    let ended = match (buffer, client) {
+                        (Some(buffer), Some(client)) => {
+                            self.handle_stream(slot, client, &buffer, now)
+                        }
+                        (Some(buffer), None) => self.handle_pipe(slot, &buffer),
+                        (None, _) if more || result == -libc::ECANCELED => Ok(()),
+                        (None, _) => Err(Ended::Left),
                     };
                     if let Err(why) = ended {
-                        self.end_stream(slot, &client, why, now);
+                        self.end_stream(slot, why, now);
                     }
                 }
                 if !more {
                     self.streams.receive_ended(token, &mut self.ring);
                 }
             }
-            kinds::WRITABLE => self.streams.writable(token, &mut self.ring),
+            kinds::WRITABLE => {
+                if let Some((id, result)) = self.streams.writable(token, &mut self.ring) {
+                    self.peer_answered(id, result, now);
+                }
+            }
             kinds::STREAM_CLOSE => self.streams.closed(token),
             kind => debug_assert!(false, "a completion of kind {kind}"),
         }
@@ -195,6 +214,8 @@ impl RelayThread {
         let mut opener = Opener {
             ring: &mut self.ring,
             sockets: &mut self.sockets,
+            streams: &mut self.streams,
+            now_s: now.s(),
         };
         let answer_at = bytes.len();
         let action = self
@@ -205,6 +226,16 @@ impl RelayThread {
             Action::Reply => {
                 counters.answers.inc();
                 self.answer(&client, answer_at);
+            }
+            Action::Wait => {}
+            Action::Join(id) => {
+                counters.answers.inc();
+                self.answer(&client, answer_at);
+                let slot = self.streams.slot_of(&client);
+                let is_joined = slot.is_some_and(|it| self.streams.join(it, id, &mut self.ring));
+                if !is_joined {
+                    self.relay.disconnected(id);
+                }
             }
             Action::Hairpin { from, to, data } => {
                 let at = offset(in_packet, data)..offset(in_packet, data) + data.len();
@@ -361,6 +392,10 @@ impl RelayThread {
             let message = Message::OfStream(&input[at..at + length]);
             self.handle_client(client, &message, now);
             at += length;
+            if self.streams.is_joined(slot) {
+                // What follows is for the peer.
+                return self.pass_on(slot, &input[at..]);
+            }
             if at == input.len() {
                 break;
             }
@@ -370,19 +405,78 @@ impl RelayThread {
         Ok(())
     }
 
-    fn end_stream(&mut self, slot: u32, client: &Client, why: Ended, now: Now) {
+    /// What one half of a pipe has said.
+    fn handle_pipe(&mut self, slot: u32, bytes: &[u8]) -> Result<(), Ended> {
+        let passed = self.streams.forward(slot, bytes, &mut self.ring)?;
+        self.counters.bytes_piped.add(passed as u64);
+        Ok(())
+    }
+
+    fn pass_on(&mut self, slot: u32, said: &[u8]) -> Result<(), Ended> {
+        let passed = self.streams.pass_on(slot, said, &mut self.ring)?;
+        self.counters.bytes_piped.add(passed as u64);
+        Ok(())
+    }
+
+    fn end_stream(&mut self, slot: u32, why: Ended, now: Now) {
         match why {
             Ended::Left => {}
             Ended::Garbage => self.counters.streams_garbage.inc(),
             Ended::Tls => self.counters.streams_tls_failed.inc(),
             Ended::Idle => self.counters.streams_idle.inc(),
         }
-        let mut opener = Opener {
-            ring: &mut self.ring,
-            sockets: &mut self.sockets,
-        };
-        self.relay.client_left(client, now, &mut opener);
+        if let Some(id) = self.streams.end_pipe(slot, &mut self.ring) {
+            return self.relay.disconnected(id);
+        }
+        if let Some(client) = self.streams.client(slot) {
+            let mut opener = Opener {
+                ring: &mut self.ring,
+                sockets: &mut self.sockets,
+                streams: &mut self.streams,
+                now_s: now.s(),
+            };
+            self.relay.client_left(&client, now, &mut opener);
+        }
         self.streams.end(slot, &mut self.ring);
+    }
+
+    /// A peer has connected to a relayed address.
+    fn peer_connected(
+        &mut self,
+        socket: RelaySocket,
+        stream: TcpStream,
+        peer: SocketAddr,
+        now: Now,
+    ) {
+        let at = self.outbox.bytes().len();
+        let accepted = self.relay.accepted(socket, peer, now, self.outbox.bytes());
+        let Some((id, client)) = accepted else {
+            return self.counters.connections_refused.inc();
+        };
+        if self.streams.adopt(id, stream, &mut self.ring).is_ok() {
+            self.counters.connections_made.inc();
+            self.answer(&client, at);
+        } else {
+            self.counters.connections_refused.inc();
+            self.relay.disconnected(id);
+            self.outbox.bytes().truncate(at);
+        }
+    }
+
+    /// A peer has answered a client that wants to be connected, or it is known that it will not.
+    fn peer_answered(&mut self, id: ConnectionId, result: Result<(), NotConnected>, now: Now) {
+        let at = self.outbox.bytes().len();
+        match result {
+            Ok(()) => self.counters.connections_made.inc(),
+            Err(NotConnected) => self.counters.connections_failed.inc(),
+        }
+        let client = self.relay.connected(id, result, now, self.outbox.bytes());
+        if let Some(client) = client {
+            self.answer(&client, at);
+        }
+        if client.is_none() || result.is_err() {
+            self.streams.disconnect(id, &mut self.ring);
+        }
     }
 
     fn accept(&mut self, index: usize, now: Now) {
@@ -473,6 +567,8 @@ impl RelayThread {
                     let mut opener = Opener {
                         ring: &mut self.ring,
                         sockets: &mut self.sockets,
+                        streams: &mut self.streams,
+                        now_s: now.s(),
                     };
                     let client = self.relay.end(relayed, now, &mut opener);
                     let _ = answer.send(client.is_some());
@@ -486,19 +582,25 @@ impl RelayThread {
         let mut opener = Opener {
             ring: &mut self.ring,
             sockets: &mut self.sockets,
+            streams: &mut self.streams,
+            now_s: now.s(),
         };
         self.relay.sweep(now, &mut opener);
         let relay = &self.relay;
-        for (slot, client) in self
+        for slot in self
             .streams
             .idle(now, |client| relay.has_allocation(client))
         {
-            self.end_stream(slot, &client, Ended::Idle, now);
+            self.end_stream(slot, Ended::Idle, now);
+        }
+        for id in self.streams.silent_peers(now.s()) {
+            self.peer_answered(id, Err(NotConnected), now);
         }
         let counters = &self.counters;
         counters
             .allocations
             .set(self.relay.allocations().len() as u64);
+        counters.connections.set(self.relay.connection_count() as u64);
         counters.sockets.set(self.sockets.open_count().into());
         counters.streams.set(self.streams.count() as u64);
         counters.tally(self.relay.tally());

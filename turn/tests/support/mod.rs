@@ -10,7 +10,7 @@ use fanfare_turn::nonce::Nonces;
 use fanfare_turn::policy::PeerPolicy;
 use fanfare_turn::ports::Ports;
 use fanfare_turn::relay::{
-    Access, Action, Client, Config, Dropped, Now, Quota, QuotaLimits, Relay, RelayAddress,
+    Access, Action, Client, Config, ConnectionId, Dropped, Now, Quota, QuotaLimits, Relay, RelayAddress,
     RelaySocket, Sockets, Transport,
 };
 use fanfare_turn::stun::{
@@ -27,6 +27,9 @@ pub(crate) struct Host {
     pub(crate) opened: u32,
     /// Ports that somebody else has.
     pub(crate) taken: Vec<u16>,
+    /// Connections to peers.
+    pub(crate) connections: BTreeMap<ConnectionId, SocketAddr>,
+    pub(crate) disconnected: Vec<ConnectionId>,
 }
 
 impl Sockets for Host {
@@ -42,8 +45,28 @@ impl Sockets for Host {
         Ok(RelaySocket(number))
     }
 
+    fn listen(&mut self, local: SocketAddr) -> std::io::Result<RelaySocket> {
+        self.open(local)
+    }
+
     fn close(&mut self, socket: RelaySocket) {
         assert!(self.open.remove(&socket.0).is_some(), "closed twice");
+    }
+
+    fn connect(
+        &mut self,
+        id: ConnectionId,
+        from: RelaySocket,
+        to: SocketAddr,
+    ) -> std::io::Result<()> {
+        assert!(self.open.contains_key(&from.0));
+        assert!(self.connections.insert(id, to).is_none(), "connected twice");
+        Ok(())
+    }
+
+    fn disconnect(&mut self, id: ConnectionId) {
+        self.disconnected.push(id);
+        self.connections.remove(&id);
     }
 }
 

@@ -1,0 +1,218 @@
+//! Connections to peers, and what is carried between them and clients (RFC 6062).
+//!
+//! Two streams are joined to a pipe: what one of them says, the other is sent. When one takes less than the other says, the
+//! other is not listened to until that has changed, so a pipe holds a bounded number of bytes, and TCP does the rest.
+
+use std::io;
+use std::net::{SocketAddr, TcpStream};
+
+use fanfare_engine::ring::{KernelRing, Ring, Token};
+use socket2::{Domain, Protocol, Socket, Type};
+
+use super::kinds;
+use super::streams::{Ended, Joined, Role, Stream, Streams, decipher};
+use crate::relay::{CONNECTION_S, ConnectionId};
+
+/// Bytes that wait for one half of a pipe before the other is not listened to any more.
+const PIPE_BYTES_MAX: usize = 256 << 10;
+
+/// Bytes that are left when it is listened to again.
+const PIPE_BYTES_LOW: usize = 64 << 10;
+
+impl Streams {
+    /// Begins to connect to a peer, from an address that is listened on.
+    pub(super) fn connect(
+        &mut self,
+        id: ConnectionId,
+        from: SocketAddr,
+        to: SocketAddr,
+        now_s: u32,
+        ring: &mut KernelRing,
+    ) -> io::Result<()> {
+        let socket = Socket::new(
+            Domain::for_address(to),
+            Type::STREAM.nonblocking().cloexec(),
+            Some(Protocol::TCP),
+        )?;
+        socket.set_reuse_address(true)?;
+        socket.set_reuse_port(true)?;
+        socket.set_tcp_nodelay(true)?;
+        socket.bind(&from.into())?;
+        match socket.connect(&to.into()) {
+            Ok(()) => {}
+            Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS) => {}
+            Err(error) => return Err(error),
+        }
+        let slot = ring.install(socket.try_clone()?.into())?;
+        let until_s = now_s.saturating_add(CONNECTION_S);
+        let mut stream = Stream::new(Role::Connecting(id, socket), until_s);
+        stream.is_stalled = true;
+        self.place(slot, stream);
+        self.peers.insert(id, slot.0);
+        let generation = self.streams[slot.0 as usize].generation;
+        ring.poll_writable(slot, Token::new(kinds::WRITABLE, generation, slot.0));
+        Ok(())
+    }
+
+    /// Takes a connection that a peer has made.
+    pub(super) fn adopt(
+        &mut self,
+        id: ConnectionId,
+        socket: TcpStream,
+        ring: &mut KernelRing,
+    ) -> io::Result<()> {
+        socket.set_nodelay(true)?;
+        let slot = ring.install(socket.into())?;
+        self.place(slot, Stream::new(Role::Peer(id), u32::MAX));
+        self.peers.insert(id, slot.0);
+        Ok(())
+    }
+
+    /// Joins a client's stream with a peer's; false if either is gone.
+    pub(super) fn join(&mut self, client: u32, id: ConnectionId, ring: &mut KernelRing) -> bool {
+        let Some(&peer) = self.peers.get(&id) else {
+            return false;
+        };
+        let Some(stream) = self.stream(client) else {
+            return false;
+        };
+        let Role::Messages(of) = stream.role else {
+            return false;
+        };
+        let half = |other, client| {
+            Role::Joined(Joined {
+                id,
+                client,
+                other,
+                is_paused: false,
+                is_ending: false,
+            })
+        };
+        stream.role = half(peer, Some(of));
+        if let Some(stream) = self.stream(peer) {
+            stream.role = half(client, None);
+        }
+        self.begin_receive(peer, ring);
+        true
+    }
+
+    /// Passes on what one half of a pipe has said.
+    pub(super) fn forward(
+        &mut self,
+        slot: u32,
+        bytes: &[u8],
+        ring: &mut KernelRing,
+    ) -> Result<usize, Ended> {
+        let place = &mut self.streams[slot as usize];
+        let Some(stream) = place.stream.as_mut() else {
+            return Err(Ended::Left);
+        };
+        let mut plain = Vec::new();
+        let said = match &mut stream.tls {
+            None => Ok(bytes),
+            Some(tls) => {
+                let result = decipher(tls, bytes, &mut plain, &mut stream.output, &mut self.plain);
+                result.map(|()| &plain[..])
+            }
+        };
+        self.mark_unsent(slot);
+        self.pass_on(slot, said?, ring)
+    }
+
+    /// The same for what has been deciphered before.
+    pub(super) fn pass_on(
+        &mut self,
+        slot: u32,
+        said: &[u8],
+        ring: &mut KernelRing,
+    ) -> Result<usize, Ended> {
+        let place = &mut self.streams[slot as usize];
+        let (generation, stream) = (place.generation, place.stream.as_mut());
+        let Some(Role::Joined(half)) = stream.map(|it| &mut it.role) else {
+            return Err(Ended::Left);
+        };
+        let other = half.other;
+        let Some(to) = self.stream(other).filter(|it| it.end.is_none()) else {
+            return Err(Ended::Left);
+        };
+        to.append(said);
+        let is_full = to.unsent_bytes() > PIPE_BYTES_MAX;
+        self.mark_unsent(other);
+        if is_full
+            && let Some(stream) = self.stream(slot)
+            && let Role::Joined(half) = &mut stream.role
+            && !half.is_paused
+        {
+            half.is_paused = true;
+            if stream.has_receive {
+                ring.cancel(Token::new(kinds::STREAM, generation, slot));
+            }
+        }
+        Ok(said.len())
+    }
+
+    /// A stream was sent something: whoever waits for that goes on.
+    pub(super) fn has_sent(&mut self, slot: u32, ring: &mut KernelRing) {
+        let Some(stream) = self.stream(slot) else {
+            return;
+        };
+        let Role::Joined(half) = stream.role else {
+            return;
+        };
+        let left = stream.unsent_bytes();
+        if half.is_ending && left == 0 {
+            return self.end(slot, ring);
+        }
+        if left <= PIPE_BYTES_LOW
+            && let Some(other) = self.stream(half.other)
+            && let Role::Joined(of_other) = &mut other.role
+            && of_other.is_paused
+        {
+            of_other.is_paused = false;
+            // Unless the old one is still being cancelled, whose end begins the next.
+            self.begin_receive(half.other, ring);
+        }
+    }
+
+    /// Ends a pipe, one half of which has ended: the other is sent what it has not been yet.
+    pub(super) fn end_pipe(&mut self, slot: u32, ring: &mut KernelRing) -> Option<ConnectionId> {
+        let Role::Joined(half) = self.stream(slot)?.role else {
+            return None;
+        };
+        self.end(slot, ring);
+        if let Some(other) = self.stream(half.other)
+            && let Role::Joined(of_other) = &mut other.role
+            && of_other.id == half.id
+        {
+            of_other.is_ending = true;
+            // Nobody hears what it still says.
+            of_other.is_paused = true;
+            if other.unsent_bytes() == 0 {
+                self.end(half.other, ring);
+            }
+        }
+        Some(half.id)
+    }
+
+    /// Ends the connection to a peer, and whatever it is joined with.
+    pub(super) fn disconnect(&mut self, id: ConnectionId, ring: &mut KernelRing) {
+        let Some(&slot) = self.peers.get(&id) else {
+            return;
+        };
+        if self.end_pipe(slot, ring).is_none() {
+            self.end(slot, ring);
+        }
+    }
+
+    /// Peers that have not answered in time.
+    pub(super) fn silent_peers(&mut self, now_s: u32) -> Vec<ConnectionId> {
+        let is_late = |slot: u32| {
+            let stream = self.streams[slot as usize].stream.as_ref();
+            stream.is_some_and(|it| {
+                matches!(it.role, Role::Connecting(..)) && it.until_s <= now_s
+            })
+        };
+        let late = self.peers.iter().filter(|(_, slot)| is_late(**slot));
+        late.map(|(id, _)| *id).collect()
+    }
+}
