@@ -19,7 +19,10 @@ fn bytes_may_come_one_by_one_or_all_at_once() {
     let mut client = Client::tcp(&server);
     let peer = udp_socket("127.0.0.1:0");
     let relayed = client.allocate();
-    assert_eq!(client.bind(CHANNEL, peer.local_addr().expect("bound")), None);
+    assert_eq!(
+        client.bind(CHANNEL, peer.local_addr().expect("bound")),
+        None
+    );
     let mut all = Vec::new();
     for length in 0..9_u8 {
         all.extend(channel_data(CHANNEL, &vec![length; usize::from(length)], 4));
@@ -46,11 +49,16 @@ fn bytes_may_come_one_by_one_or_all_at_once() {
 #[test]
 fn garbage_ends_a_connection_with_its_first_byte() {
     let server = start(config());
-    for (count, bytes) in [&b"\x80"[..], b"\xff\xff", b"\x50\0\0\0", b"\x7f"].into_iter().enumerate() {
+    for (count, bytes) in [&b"\x80"[..], b"\xff\xff", b"\x50\0\0\0", b"\x7f"]
+        .into_iter()
+        .enumerate()
+    {
         let mut stream = tcp_stream(&server);
         stream.write_all(bytes).expect("sent");
         assert_eq!(stream.read(&mut [0; 16]).unwrap_or(0), 0);
-        counted(&server, |it| it.streams_garbage == count as u64 + 1 && it.streams == 0);
+        counted(&server, |it| {
+            it.streams_garbage == count as u64 + 1 && it.streams == 0
+        });
     }
     // An HTTP request is none of STUN's, whatever its first bits look like.
     let mut stream = tcp_stream(&server);
@@ -69,9 +77,13 @@ fn what_is_allocated_over_a_connection_ends_with_it() {
     let server = start(config());
     let mut client = Client::tcp(&server);
     client.allocate();
-    counted(&server, |it| (it.allocations, it.sockets, it.streams) == (1, 1, 1));
+    counted(&server, |it| {
+        (it.allocations, it.sockets, it.streams) == (1, 1, 1)
+    });
     drop(client);
-    counted(&server, |it| (it.allocations, it.sockets, it.streams) == (0, 0, 0));
+    counted(&server, |it| {
+        (it.allocations, it.sockets, it.streams) == (0, 0, 0)
+    });
     assert_eq!(server.handle().allocation_count(), 0);
     server.stop();
 }
@@ -142,7 +154,10 @@ fn a_client_that_does_not_read_loses_what_it_does_not_take() {
     let mut client = Client::tcp(&server);
     let peer = udp_socket("127.0.0.1:0");
     let relayed = client.allocate();
-    assert_eq!(client.bind(CHANNEL, peer.local_addr().expect("bound")), None);
+    assert_eq!(
+        client.bind(CHANNEL, peer.local_addr().expect("bound")),
+        None
+    );
     // More than the kernel's queues and ours hold together.
     for number in 0..MESSAGES {
         let mut data = vec![0; 8_000];

@@ -16,14 +16,21 @@ fn a_channel_carries_both_ways_over_udp_and_tcp() {
     for mut client in [Client::udp(&server), Client::tcp(&server)] {
         let peer = udp_socket("127.0.0.1:0");
         let relayed = client.allocate();
-        assert_eq!(client.bind(CHANNEL, peer.local_addr().expect("bound")), None);
+        assert_eq!(
+            client.bind(CHANNEL, peer.local_addr().expect("bound")),
+            None
+        );
         // Lengths around the padding, and the empty datagram.
         for length in [1_usize, 2, 3, 4, 5, 1_200, 0] {
             let data = vec![7; length];
             client.send(&channel_data(CHANNEL, &data, 4));
             assert_eq!(receive_from(&peer), (data.clone(), relayed));
             peer.send_to(&data, relayed).expect("sent");
-            let padding = if matches!(client.wire, live::Wire::Udp(_)) { 1 } else { 4 };
+            let padding = if matches!(client.wire, live::Wire::Udp(_)) {
+                1
+            } else {
+                4
+            };
             assert_eq!(client.receive(), channel_data(CHANNEL, &data, padding));
         }
     }
@@ -51,9 +58,14 @@ fn indications_carry_both_ways() {
             peer.send_to(&data, relayed).expect("sent");
             let received = client.receive();
             let message = Message::parse(&received).expect("a message");
-            assert_eq!((message.class(), message.method()), (Class::Indication, Method::DATA));
+            assert_eq!(
+                (message.class(), message.method()),
+                (Class::Indication, Method::DATA)
+            );
             assert_eq!(message.first(AttributeType::DATA), Some(&data[..]));
-            let from = message.first(AttributeType::XOR_PEER_ADDRESS).expect("a peer");
+            let from = message
+                .first(AttributeType::XOR_PEER_ADDRESS)
+                .expect("a peer");
             assert_eq!(message.address(from), Some(peer_at));
             // Padding is zero, whatever the buffer had before.
             let padding = data.len().next_multiple_of(4) - data.len();
@@ -66,7 +78,10 @@ fn indications_carry_both_ways() {
 #[test]
 fn two_clients_reach_each_other_whatever_they_come_over() {
     for threads in [1, 2] {
-        let server = start(fanfare_turn::server::ServerConfig { threads, ..config() });
+        let server = start(fanfare_turn::server::ServerConfig {
+            threads,
+            ..config()
+        });
         let makers: [fn(&fanfare_turn::server::Server) -> Client; 2] = [Client::udp, Client::tcp];
         let mut sent = 0;
         for make_one in makers {
@@ -84,8 +99,15 @@ fn two_clients_reach_each_other_whatever_they_come_over() {
                     assert_eq!(message.first(AttributeType::DATA), Some(&b"hello"[..]));
                     assert_eq!(other.bind(CHANNEL + 1, of_one), None);
                     one.send(&channel_data(CHANNEL, b"again", 4));
-                    let padding = if matches!(other.wire, live::Wire::Udp(_)) { 1 } else { 4 };
-                    assert_eq!(other.receive(), channel_data(CHANNEL + 1, b"again", padding));
+                    let padding = if matches!(other.wire, live::Wire::Udp(_)) {
+                        1
+                    } else {
+                        4
+                    };
+                    assert_eq!(
+                        other.receive(),
+                        channel_data(CHANNEL + 1, b"again", padding)
+                    );
                     sent += 2;
                 }
             }
@@ -115,7 +137,10 @@ fn trains_arrive_whole_and_in_order() {
     let mut client = Client::udp(&server);
     let peer = udp_socket("127.0.0.1:0");
     let relayed = client.allocate();
-    assert_eq!(client.bind(CHANNEL, peer.local_addr().expect("bound")), None);
+    assert_eq!(
+        client.bind(CHANNEL, peer.local_addr().expect("bound")),
+        None
+    );
     let live::Wire::Udp(socket) = &client.wire else {
         unreachable!("it is one of UDP");
     };
@@ -195,7 +220,10 @@ fn a_train_from_a_client_to_another_has_its_headers_rewritten() {
     for car in &cars {
         assert_eq!(other.receive(), channel_data(CHANNEL + 7, car, 1));
     }
-    assert_eq!(counted(&server, |it| it.packets_hairpin == 20).sends_failed, 0);
+    assert_eq!(
+        counted(&server, |it| it.packets_hairpin == 20).sends_failed,
+        0
+    );
     server.stop();
 }
 
@@ -207,13 +235,21 @@ fn who_has_never_been_there_is_told_of_by_the_network() {
         let alive = udp_socket("127.0.0.1:0");
         let relayed = client.allocate();
         assert_eq!(client.bind(CHANNEL, gone), None);
-        assert_eq!(client.bind(CHANNEL + 1, alive.local_addr().expect("bound")), None);
+        assert_eq!(
+            client.bind(CHANNEL + 1, alive.local_addr().expect("bound")),
+            None
+        );
         for _ in 0..3 {
             client.send(&channel_data(CHANNEL, b"anybody?", 4));
             let received = client.receive();
             let message = Message::parse(&received).expect("a message");
-            assert_eq!((message.class(), message.method()), (Class::Indication, Method::DATA));
-            let peer = message.first(AttributeType::XOR_PEER_ADDRESS).expect("a peer");
+            assert_eq!(
+                (message.class(), message.method()),
+                (Class::Indication, Method::DATA)
+            );
+            let peer = message
+                .first(AttributeType::XOR_PEER_ADDRESS)
+                .expect("a peer");
             assert_eq!(message.address(peer), Some(gone));
             // Destination unreachable (7 bits), port unreachable (9 bits).
             let expected = [0, 0, 3 << 1, 3, 0, 0, 0, 0];
@@ -224,7 +260,10 @@ fn who_has_never_been_there_is_told_of_by_the_network() {
             assert_eq!(receive_from(&alive), (b"you?".to_vec(), relayed));
         }
     }
-    assert_eq!(counted(&server, |it| it.network_errors >= 6).sends_failed, 0);
+    assert_eq!(
+        counted(&server, |it| it.network_errors >= 6).sends_failed,
+        0
+    );
     server.stop();
 }
 
@@ -234,7 +273,10 @@ fn a_flood_leaves_everything_as_it_was() {
     let mut client = Client::udp(&server);
     let peer = udp_socket("127.0.0.1:0");
     let relayed = client.allocate();
-    assert_eq!(client.bind(CHANNEL, peer.local_addr().expect("bound")), None);
+    assert_eq!(
+        client.bind(CHANNEL, peer.local_addr().expect("bound")),
+        None
+    );
     // Of another address: a permission is for all ports.
     let stranger = udp_socket("127.0.0.2:0");
     for at in 0..20_000_u32 {
@@ -253,7 +295,10 @@ fn a_flood_leaves_everything_as_it_was() {
 
 #[test]
 fn operators_see_and_end_allocations() {
-    let server = start(fanfare_turn::server::ServerConfig { threads: 2, ..config() });
+    let server = start(fanfare_turn::server::ServerConfig {
+        threads: 2,
+        ..config()
+    });
     let mut clients: Vec<Client> = (0..8).map(|_| Client::udp(&server)).collect();
     let mut relayed: Vec<_> = clients.iter_mut().map(Client::allocate).collect();
     let handle = server.handle();
@@ -312,7 +357,10 @@ fn what_is_longer_than_a_packet_is_relayed_too() {
     let mut client = Client::udp(&server);
     let peer = udp_socket("127.0.0.1:0");
     let relayed = client.allocate();
-    assert_eq!(client.bind(CHANNEL, peer.local_addr().expect("bound")), None);
+    assert_eq!(
+        client.bind(CHANNEL, peer.local_addr().expect("bound")),
+        None
+    );
     for length in [1_473_usize, 9_000, 60_000] {
         let data = vec![3; length];
         client.send(&channel_data(CHANNEL, &data, 4));
@@ -334,7 +382,9 @@ fn binding_is_answered_in_place() {
     let (code, answer) = client.ask(Method::BINDING, |_| {});
     assert_eq!(code, None);
     let message = Message::parse(&answer).expect("a message");
-    let mapped = message.first(AttributeType::XOR_MAPPED_ADDRESS).expect("an address");
+    let mapped = message
+        .first(AttributeType::XOR_MAPPED_ADDRESS)
+        .expect("an address");
     assert_eq!(message.address(mapped), Some(local));
     // Not more than twice the request, so that it is of no use against others.
     assert!(answer.len() <= 40);
@@ -372,7 +422,10 @@ fn a_datagram_reads_as_it_was_sent() {
     while heard.len() < 2 {
         ring.turn(live::PATIENCE, &mut completions).expect("a ring");
         for completion in completions.drain(..) {
-            let received = completion.buffer.and_then(Received::read).expect("a datagram");
+            let received = completion
+                .buffer
+                .and_then(Received::read)
+                .expect("a datagram");
             assert_eq!(received.from(), sender.local_addr().expect("bound"));
             assert!(!received.is_truncated());
             let cars: Vec<_> = received.cars().collect();

@@ -3,6 +3,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::AsRawFd;
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
@@ -117,6 +118,74 @@ pub fn listen(addr: SocketAddr, unsent_bytes_max: u32) -> Result<Socket, ListenE
     try_listen(addr, unsent_bytes_max).map_err(|source| ListenError::explain(addr, source))
 }
 
+/// Has the kernel choose among the listeners of an address by where a connection comes from: all those of one address go to
+/// the same one. By default it chooses by port as well.
+///
+/// Has to be asked of one of them, after all are bound.
+///
+/// # Errors
+/// The system's.
+pub fn steer_by_source(listener: &Socket, listeners: u16) -> io::Result<()> {
+    // From the header of IP: the address of IPv4, or the last word of that of IPv6 and the two that name its network.
+    const NET: u32 = libc::SKF_NET_OFF.cast_unsigned();
+    let is_v6 = local_addr(listener)?.is_ipv6();
+    let load = |at: u32| {
+        instruction(
+            libc::BPF_LD | libc::BPF_W | libc::BPF_ABS,
+            NET.wrapping_add(at),
+        )
+    };
+    let mut program = Vec::new();
+    if is_v6 {
+        // Bytes 8 to 16 of the header: the /64, which is one client for all that is counted here.
+        program.push(load(8));
+        program.push(instruction(libc::BPF_MISC | libc::BPF_TAX, 0));
+        program.push(load(12));
+        program.push(instruction(libc::BPF_ALU | libc::BPF_XOR | libc::BPF_X, 0));
+    } else {
+        program.push(load(12));
+    }
+    // Neighbours should not all come to the same one, nor in turn: Fibonacci hashing, then the high bits.
+    program.push(instruction(
+        libc::BPF_ALU | libc::BPF_MUL | libc::BPF_K,
+        0x9e37_79b1,
+    ));
+    program.push(instruction(libc::BPF_ALU | libc::BPF_RSH | libc::BPF_K, 16));
+    program.push(instruction(
+        libc::BPF_ALU | libc::BPF_MOD | libc::BPF_K,
+        u32::from(listeners.max(1)),
+    ));
+    program.push(instruction(libc::BPF_RET | libc::BPF_A, 0));
+    let filter = libc::sock_fprog {
+        len: u16::try_from(program.len()).unwrap_or(u16::MAX),
+        filter: program.as_mut_ptr(),
+    };
+    // SAFETY: the program is read during the call, and both outlive it.
+    let result = unsafe {
+        libc::setsockopt(
+            listener.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_ATTACH_REUSEPORT_CBPF,
+            std::ptr::from_ref(&filter).cast(),
+            libc::socklen_t::try_from(size_of::<libc::sock_fprog>()).unwrap_or_default(),
+        )
+    };
+    if result < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}
+
+/// One instruction of classic BPF.
+fn instruction(code: u32, k: u32) -> libc::sock_filter {
+    libc::sock_filter {
+        code: u16::try_from(code).unwrap_or_default(),
+        jt: 0,
+        jf: 0,
+        k,
+    }
+}
+
 fn try_listen(addr: SocketAddr, unsent_bytes_max: u32) -> io::Result<Socket> {
     let socket = Socket::new(
         Domain::for_address(addr),
@@ -204,6 +273,36 @@ mod tests {
         let foreign = SocketAddr::from(([192, 0, 2, 1], 0));
         let error = listen(foreign, 16_384).unwrap_err();
         assert!(matches!(error, ListenError::NotOurs { .. }), "{error:?}");
+    }
+
+    #[test]
+    fn who_connects_again_comes_to_the_same_listener() {
+        for local in ["127.0.0.1:0", "[::1]:0"] {
+            let listeners = listen_per_shard(local.parse().unwrap(), 4, 16_384).unwrap();
+            steer_by_source(&listeners[0], 4).unwrap();
+            let addr = local_addr(&listeners[0]).unwrap();
+            let at = |_| {
+                let _client = TcpStream::connect(addr).unwrap();
+                let has_one = |it: &Socket| it.accept().is_ok();
+                listeners.iter().position(has_one).unwrap()
+            };
+            let places: std::collections::BTreeSet<usize> = (0..20).map(at).collect();
+            assert_eq!(places.len(), 1, "{local}");
+        }
+        // And others to others.
+        let listeners = listen_per_shard(LOCAL, 4, 16_384).unwrap();
+        steer_by_source(&listeners[0], 4).unwrap();
+        let addr = local_addr(&listeners[0]).unwrap();
+        let from = |last: u8| {
+            let client = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+            let local = SocketAddr::from(([127, 0, 0, last], 0));
+            client.bind(&local.into()).unwrap();
+            client.connect(&addr.into()).unwrap();
+            let has_one = |it: &Socket| it.accept().is_ok();
+            listeners.iter().position(has_one).unwrap()
+        };
+        let places: std::collections::BTreeSet<usize> = (1..=64).map(from).collect();
+        assert_eq!(places.len(), 4);
     }
 
     #[test]

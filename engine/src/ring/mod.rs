@@ -37,7 +37,7 @@ pub use datagrams::{
 pub use diagnosis::{KernelVersion, RingSetupError, SetupStep};
 pub use kernel::KernelRing;
 pub use limits::{ResourceLimits, disable_huge_pages, raise_nofile};
-pub use listener::{ListenError, listen, listen_per_shard, local_addr};
+pub use listener::{ListenError, listen, listen_per_shard, local_addr, steer_by_source};
 pub use setup::{RingConfig, probe};
 pub use token::{Slot, Token};
 pub use wake::{Peer, Waker};

@@ -218,8 +218,8 @@ impl Relay {
             owner.is_some_and(|owner| *owner.user == *known.user)
         };
         let connection = self.connections.get(&id).filter(|it| is_theirs(it));
-        let is_there = connection
-            .is_some_and(|it| matches!(it.state, State::Waiting) && now.s() < it.until_s);
+        let is_there =
+            connection.is_some_and(|it| matches!(it.state, State::Waiting) && now.s() < it.until_s);
         // The connection that something was allocated over is for messages.
         if !is_there || client.is_udp() || self.allocations.contains_key(client) {
             answer.error(code::BAD_REQUEST);

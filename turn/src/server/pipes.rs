@@ -208,9 +208,7 @@ impl Streams {
     pub(super) fn silent_peers(&mut self, now_s: u32) -> Vec<ConnectionId> {
         let is_late = |slot: u32| {
             let stream = self.streams[slot as usize].stream.as_ref();
-            stream.is_some_and(|it| {
-                matches!(it.role, Role::Connecting(..)) && it.until_s <= now_s
-            })
+            stream.is_some_and(|it| matches!(it.role, Role::Connecting(..)) && it.until_s <= now_s)
         };
         let late = self.peers.iter().filter(|(_, slot)| is_late(**slot));
         late.map(|(id, _)| *id).collect()

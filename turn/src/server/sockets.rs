@@ -129,7 +129,11 @@ impl RelaySockets {
     }
 
     /// Takes the connections that peers have made to a socket, some at a time.
-    pub(super) fn accept(&mut self, token: Token, ring: &mut KernelRing) -> Vec<(TcpStream, SocketAddr)> {
+    pub(super) fn accept(
+        &mut self,
+        token: Token,
+        ring: &mut KernelRing,
+    ) -> Vec<(TcpStream, SocketAddr)> {
         let mut accepted = Vec::new();
         if let Some(socket) = self.of(token)
             && let Some(listener) = self.listeners.get(&socket.0)
@@ -247,12 +251,7 @@ impl Sockets for Opener<'_> {
         sockets.close_if_idle(socket, self.ring);
     }
 
-    fn connect(
-        &mut self,
-        id: ConnectionId,
-        from: RelaySocket,
-        to: SocketAddr,
-    ) -> io::Result<()> {
+    fn connect(&mut self, id: ConnectionId, from: RelaySocket, to: SocketAddr) -> io::Result<()> {
         let from = self.sockets.local(from)?;
         self.streams.connect(id, from, to, self.now_s, self.ring)
     }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use fanfare_engine::ring::{
     self, KernelRing, ListenError, RingConfig, RingSetupError, UdpOptions, Waker, bind_udp,
-    listen_per_shard, local_addr, raise_nofile,
+    listen_per_shard, local_addr, raise_nofile, steer_by_source,
 };
 
 use super::command::Command;
@@ -154,6 +154,10 @@ impl Server {
         for (transport, addrs) in streams {
             for addr in addrs {
                 let listeners = listen_per_shard(*addr, count, UNSENT_BYTES_MAX)?;
+                // A client's connections belong together: one may ask for what another has made (RFC 6062).
+                if let Some(first) = listeners.first().filter(|_| count > 1) {
+                    steer_by_source(first, count).map_err(os("steering connections"))?;
+                }
                 for (of_thread, listener) in sockets.iter_mut().zip(listeners) {
                     *addr = local_addr(&listener).map_err(os("reading a listener's address"))?;
                     of_thread.streams.push(Acceptor {

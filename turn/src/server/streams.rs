@@ -14,7 +14,7 @@ use rustls::ServerConnection;
 
 use super::kinds;
 use crate::framing::{Channels, Next, StreamError, next_of_stream};
-use crate::relay::{Client, ConnectionId, Now, NotConnected, Transport};
+use crate::relay::{Client, ConnectionId, NotConnected, Now, Transport};
 
 /// The longest message that a client may send on a stream: the longest ChannelData, with its padding.
 const MESSAGE_BYTES_MAX: usize = 4 + 65_536;
@@ -266,7 +266,10 @@ impl Streams {
             && stream.end.is_none()
         {
             stream.has_receive = true;
-            ring.receive(Slot(slot), Token::new(kinds::STREAM, place.generation, slot));
+            ring.receive(
+                Slot(slot),
+                Token::new(kinds::STREAM, place.generation, slot),
+            );
         }
     }
 
@@ -542,11 +545,7 @@ impl Streams {
     }
 
     /// The streams whose time is over, those aside that have a reason to stay. To be called once a second.
-    pub(super) fn idle(
-        &mut self,
-        now: Now,
-        has_reason: impl Fn(&Client) -> bool,
-    ) -> Vec<u32> {
+    pub(super) fn idle(&mut self, now: Now, has_reason: impl Fn(&Client) -> bool) -> Vec<u32> {
         let now_s = now.s();
         let mut idle = Vec::new();
         for (client, &slot) in &self.slots {

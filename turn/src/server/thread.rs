@@ -18,7 +18,8 @@ use super::outbox::{Data, Outbox, Packet};
 use super::sockets::{Opener, RelaySockets};
 use super::streams::{Acceptor, Ended, Role, Streams};
 use crate::relay::{
-    Action, Client, ConnectionId, Dropped, FromPeer, NotConnected, Now, Relay, RelaySocket, Transport,
+    Action, Client, ConnectionId, Dropped, FromPeer, NotConnected, Now, Relay, RelaySocket,
+    Transport,
 };
 
 /// How often what has ended is looked for.
@@ -600,7 +601,9 @@ impl RelayThread {
         counters
             .allocations
             .set(self.relay.allocations().len() as u64);
-        counters.connections.set(self.relay.connection_count() as u64);
+        counters
+            .connections
+            .set(self.relay.connection_count() as u64);
         counters.sockets.set(self.sockets.open_count().into());
         counters.streams.set(self.streams.count() as u64);
         counters.tally(self.relay.tally());

@@ -75,6 +75,8 @@ pub(crate) fn counted(server: &Server, is_so: impl Fn(&RelaySnapshot) -> bool) -
             sum.allocations += of.allocations;
             sum.sockets += of.sockets;
             sum.streams += of.streams;
+            sum.connections += of.connections;
+            sum.connections_refused += of.connections_refused;
             sum.client_packets += of.client_packets;
             sum.packets_to_peers += of.packets_to_peers;
             sum.packets_to_clients += of.packets_to_clients;
@@ -93,7 +95,10 @@ pub(crate) fn counted(server: &Server, is_so: impl Fn(&RelaySnapshot) -> bool) -
         if is_so(&sum) {
             return sum;
         }
-        assert!(Instant::now() < deadline, "it did not come to that: {sum:?}");
+        assert!(
+            Instant::now() < deadline,
+            "it did not come to that: {sum:?}"
+        );
         std::thread::sleep(Duration::from_millis(5));
     }
 }
@@ -130,12 +135,7 @@ impl Client {
         Self {
             wire,
             nonce: Vec::new(),
-            key: Key::long_term(
-                PasswordAlgorithm::Md5,
-                b"ann",
-                REALM.as_bytes(),
-                b"secret",
-            ),
+            key: Key::long_term(PasswordAlgorithm::Md5, b"ann", REALM.as_bytes(), b"secret"),
             next: fastrand_seed(),
         }
     }

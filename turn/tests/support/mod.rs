@@ -10,8 +10,8 @@ use fanfare_turn::nonce::Nonces;
 use fanfare_turn::policy::PeerPolicy;
 use fanfare_turn::ports::Ports;
 use fanfare_turn::relay::{
-    Access, Action, Client, Config, ConnectionId, Dropped, Now, Quota, QuotaLimits, Relay, RelayAddress,
-    RelaySocket, Sockets, Transport,
+    Access, Action, Client, Config, ConnectionId, Dropped, Now, Quota, QuotaLimits, Relay,
+    RelayAddress, RelaySocket, Sockets, Transport,
 };
 use fanfare_turn::stun::{
     AttributeType, Class, Integrity, Key, Message, Method, PasswordAlgorithm, TransactionId, Writer,
