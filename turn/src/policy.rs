@@ -125,9 +125,8 @@ impl PeerPolicy {
     }
 
     /// Whether this is a socket of the server. One that listens on all addresses is taken to be at any, those of others
-    /// included: what comes from there is better not answered.
-    #[must_use]
-    pub fn is_own(&self, socket: SocketAddr) -> bool {
+    /// included.
+    fn is_own(&self, socket: SocketAddr) -> bool {
         let socket = canonical_socket(socket);
         self.own.iter().any(|own| {
             own.port() == socket.port() && (own.ip() == socket.ip() || own.ip().is_unspecified())

@@ -109,6 +109,8 @@ fn two_clients_reach_each_other_whatever_they_come_over() {
                         channel_data(CHANNEL + 1, b"again", padding)
                     );
                     sent += 2;
+                    // Before others are given their ports.
+                    assert_eq!((one.refresh(0), other.refresh(0)), (None, None));
                 }
             }
         }
@@ -164,6 +166,7 @@ fn trains_arrive_whole_and_in_order() {
         to,
         pieces: std::iter::once(bytes),
         car_bytes: Some(car_bytes),
+        is_whole: false,
     };
     let mut failed = Vec::new();
     let to_relay = train(from_client, server.udp()[0], &framed[..], 104);
@@ -215,6 +218,7 @@ fn a_train_from_a_client_to_another_has_its_headers_rewritten() {
         to: server.udp()[0],
         pieces: std::iter::once(&framed[..]),
         car_bytes: Some(64),
+        is_whole: false,
     };
     ring.send_datagrams(std::iter::once(train), &mut Vec::new());
     for car in &cars {
@@ -290,6 +294,20 @@ fn a_flood_leaves_everything_as_it_was() {
     assert_eq!(client.refresh(0), None);
     let counted = counted(&server, |it| it.allocations == 0 && it.sockets == 0);
     assert_eq!(counted.packets_to_clients, 0);
+    server.stop();
+}
+
+#[test]
+fn allocations_come_and_go_by_the_thousand() {
+    const CYCLES: u64 = 5_000;
+    let server = start(config());
+    for _ in 0..CYCLES {
+        let mut client = Client::udp(&server);
+        client.allocate();
+        assert_eq!(client.refresh(0), None);
+    }
+    counted(&server, |it| it.allocations == 0 && it.sockets == 0);
+    assert_eq!(server.handle().allocation_count(), 0);
     server.stop();
 }
 
@@ -434,4 +452,67 @@ fn a_datagram_reads_as_it_was_sent() {
         }
     }
     assert_eq!(heard, [b"one".to_vec(), Vec::new()]);
+}
+
+/// What the packets of IP look like that arrive for this port: whether they may be cut, in their order.
+fn may_be_cut(raw: &socket2::Socket, port: u16, count: usize) -> Vec<bool> {
+    use std::io::Read;
+    let mut found = Vec::new();
+    let mut buffer = [0; 2_048];
+    let mut raw = raw;
+    while found.len() < count {
+        let length = match raw.read(&mut buffer) {
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+            read => read.unwrap_or_else(|error| panic!("{error} after {found:?}")),
+        };
+        let head = usize::from(buffer[0] & 0x0f) * 4;
+        if length >= head + 8 && buffer[head + 2..head + 4] == port.to_be_bytes() {
+            found.push(buffer[6] & 0x40 == 0);
+        }
+    }
+    found
+}
+
+#[test]
+fn packets_are_cut_unless_the_client_says_no() {
+    use socket2::{Domain, Protocol, Socket, Type};
+    let Ok(raw) = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::UDP)) else {
+        assert!(
+            std::env::var_os("CI").is_none(),
+            "raw sockets need CAP_NET_RAW"
+        );
+        eprintln!("skipped: raw sockets need CAP_NET_RAW");
+        return;
+    };
+    raw.set_read_timeout(Some(live::PATIENCE))
+        .expect("a socket option");
+    let server = start(config());
+    let mut client = Client::udp(&server);
+    let peer = udp_socket("127.0.0.1:0");
+    let peer_at = peer.local_addr().expect("bound");
+    client.allocate();
+    assert_eq!(client.permit(peer_at), None);
+    // One by one, and then so that they leave with the same turn.
+    let indication = |is_whole: bool| {
+        let mut indication = Vec::new();
+        let mut writer = Writer::new(&mut indication, Class::Indication, Method::SEND, [1; 12]);
+        writer
+            .xor_address(AttributeType::XOR_PEER_ADDRESS, peer_at)
+            .attribute(AttributeType::DATA, b"whole?");
+        if is_whole {
+            writer.attribute(AttributeType::DONT_FRAGMENT, &[]);
+        }
+        indication
+    };
+    let whole = [true, false, true, true, false];
+    for is_whole in whole {
+        client.send(&indication(is_whole));
+        assert_eq!(receive_from(&peer).0, b"whole?");
+    }
+    assert_eq!(may_be_cut(&raw, peer_at.port(), 5), whole.map(|it| !it));
+    for is_whole in whole {
+        client.send(&indication(is_whole));
+    }
+    assert_eq!(may_be_cut(&raw, peer_at.port(), 5), whole.map(|it| !it));
+    server.stop();
 }

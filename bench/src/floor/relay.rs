@@ -144,6 +144,7 @@ fn with_ring(listener: UdpSocket) -> io::Result<()> {
                     to: from,
                     pieces: std::iter::once(answer.as_bytes()),
                     car_bytes: None,
+                    is_whole: false,
                 });
                 ring.send_datagrams(answer, &mut failed);
             }
@@ -153,6 +154,7 @@ fn with_ring(listener: UdpSocket) -> io::Result<()> {
             to: *to,
             pieces: std::iter::once(&buffer[HEAD_BYTES..]),
             car_bytes: None,
+            is_whole: false,
         });
         ring.send_datagrams(datagrams, &mut failed);
         sends.clear();

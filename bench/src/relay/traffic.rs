@@ -211,6 +211,7 @@ impl Traffic {
             to: flow.to,
             pieces: std::iter::once(&bytes[range]),
             car_bytes: (train > 1).then(|| u16::try_from(length).unwrap_or(u16::MAX)),
+            is_whole: false,
         });
         let mut failed = Vec::new();
         self.ring.send_datagrams(datagrams, &mut failed);

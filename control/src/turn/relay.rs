@@ -245,6 +245,8 @@ fn config_of(turn: &TurnSettings) -> Config {
         connections_max: turn.connections_max as usize,
         strangers: burst_of_four(turn.unauthenticated_per_second),
         bindings: burst_of_four(turn.bindings_per_second),
+        // What the threads find out themselves.
+        ..Config::default()
     }
 }
 

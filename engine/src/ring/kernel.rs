@@ -14,10 +14,10 @@ use io_uring::types::{SubmitArgs, Timespec};
 use io_uring::{EnterFlags, IoUring, cqueue, squeue};
 
 use super::buffers::{BUFFERS_MAX, BufferLease, BufferPool};
-use super::datagrams::{Datagram, SendSpace, datagrams_header, errors_header};
+use super::datagrams::{Datagram, SendSpace, datagrams_header, errors_header, set_whole};
 use super::diagnosis::{Host, RingSetupError, SetupStep, explain};
 use super::operations::{
-    self, BUFFER_GROUP, KIND_INSTALL, KIND_SEND, KIND_WAKE_FAILED, KIND_WAKER,
+    self, BUFFER_GROUP, KIND_INSTALL, KIND_OPTION, KIND_SEND, KIND_WAKE_FAILED, KIND_WAKER,
 };
 use super::receives::{Next, Receives};
 use super::setup::{self, RingConfig};
@@ -75,6 +75,8 @@ pub struct KernelRing {
     in_flight: u64,
     waker_armed: bool,
     installed: Option<i32>,
+    /// Options of sockets that could not be set.
+    options_failed: u64,
     enters: u64,
     overflows: u64,
     wakes_sent: u64,
@@ -149,6 +151,7 @@ impl KernelRing {
             in_flight: 0,
             waker_armed: false,
             installed: None,
+            options_failed: 0,
             enters: 0,
             overflows: 0,
             wakes_sent: 0,
@@ -226,6 +229,17 @@ impl KernelRing {
         self.start(operations::poll_readable_once(slot), token);
     }
 
+    /// Whether [`Datagram::is_whole`] has an effect: from Linux 6.7 on. The slot is one of datagrams.
+    pub fn can_send_whole(&mut self, slot: Slot, of: std::net::SocketAddr) -> bool {
+        self.options_failed = 0;
+        for is_whole in [true, false] {
+            self.push(&set_whole(slot, of, is_whole));
+        }
+        self.submit_queued(&mut Vec::new());
+        self.collect(&mut Vec::new());
+        self.options_failed == 0
+    }
+
     /// Sends datagrams and trains of them, in order, without blocking, and returns when the kernel holds no pointer into any
     /// of them. What was not sent is appended to `failed`: taken are 0 bytes if the socket was full, and an errno otherwise.
     pub fn send_datagrams<'d, I, P>(&mut self, sends: I, failed: &mut Vec<Short>)
@@ -244,16 +258,24 @@ impl KernelRing {
         let mut exhausted = false;
         while !exhausted {
             let mut queue = self.uring.submission();
-            while !queue.is_full() && space.has_room() {
+            // Room for what is said of a datagram before and after it.
+            while queue.capacity() - queue.len() >= 3 && space.has_room() {
                 let Some((datagram, index)) = sends.next() else {
                     exhausted = true;
                     break;
                 };
-                // SAFETY: the pieces live for `'d`, which outlasts this call, and `space` is cleared and dropped no sooner than
-                // `submit_queued` has seen every entry consumed. A send with MSG_DONTWAIT runs to its end while it is
-                // submitted, so nothing points to either after that.
-                let pushed = unsafe { queue.push(&space.entry(datagram, index)) };
-                debug_assert!(pushed.is_ok(), "the queue was not full");
+                let (slot, to, is_whole) = (datagram.slot, datagram.to, datagram.is_whole);
+                let entry = space.entry(datagram, index);
+                // Entries are carried out in the order in which they are queued: none of these ever waits.
+                let before = is_whole.then(|| set_whole(slot, to, true));
+                let after = is_whole.then(|| set_whole(slot, to, false));
+                for entry in before.into_iter().chain([entry]).chain(after) {
+                    // SAFETY: the pieces live for `'d`, which outlasts this call, and `space` is cleared and dropped no sooner
+                    // than `submit_queued` has seen every entry consumed. A send with MSG_DONTWAIT runs to its end while it is
+                    // submitted, so nothing points to either after that. Options point to statics.
+                    let pushed = unsafe { queue.push(&entry) };
+                    debug_assert!(pushed.is_ok(), "the queue was not full");
+                }
             }
             drop(queue);
             self.submit_queued(failed);
@@ -398,6 +420,7 @@ impl KernelRing {
                     taken: operations::taken(entry.result()),
                 }),
                 KIND_WAKER => self.waker_armed = more,
+                KIND_OPTION => self.options_failed += 1,
                 KIND_INSTALL => self.installed = Some(entry.result()),
                 KIND_WAKE_FAILED => {
                     self.wakes_rerouted += 1;

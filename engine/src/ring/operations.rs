@@ -25,6 +25,9 @@ pub(super) const KIND_WAKER: u8 = KIND_FIRST + 4;
 /// An update of the slot table.
 pub(super) const KIND_INSTALL: u8 = KIND_FIRST + 5;
 
+/// An option of a socket, set between sends.
+pub(super) const KIND_OPTION: u8 = KIND_FIRST + 6;
+
 /// The group that the ring's receive buffers are registered as.
 pub(super) const BUFFER_GROUP: u16 = 0;
 

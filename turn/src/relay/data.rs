@@ -56,7 +56,7 @@ impl Relay {
                     to = Some(canonical_socket(peer.ok_or(Dropped::Indication)?));
                 }
                 AttributeType::DATA if data.is_none() => data = Some(attribute.value),
-                AttributeType::DONT_FRAGMENT => dont_fragment = true,
+                AttributeType::DONT_FRAGMENT if self.config.can_send_whole => dont_fragment = true,
                 AttributeType::XOR_PEER_ADDRESS | AttributeType::DATA => {}
                 kind if kind.is_comprehension_required() => return Err(Dropped::Indication),
                 _ => {}

@@ -143,10 +143,14 @@ pub struct Config {
     pub packets: Rate,
     /// Bytes of them.
     pub bytes: Rate,
+    /// Whether packets can be sent so that they are not cut (DONT-FRAGMENT).
+    pub can_send_whole: bool,
     /// Whether clients may have connections to peers (RFC 6062).
     pub has_tcp: bool,
     /// Connections to peers of an allocation.
     pub connections_max: usize,
+    /// Where datagrams come to: none come from there that are worth an answer.
+    pub listeners: Vec<SocketAddr>,
     /// Replies to whoever has not shown who they are, for each source.
     pub strangers: Rate,
     /// Replies to Binding, for each source.
@@ -161,8 +165,10 @@ impl Default for Config {
             peers: PeerLimits::default(),
             packets: Rate::new(10_000, 10_000),
             bytes: Rate::new(12_500_000, 4_000_000),
+            can_send_whole: true,
             has_tcp: false,
             connections_max: 16,
+            listeners: Vec::new(),
             strangers: Rate::new(50, 200),
             bindings: Rate::new(50, 200),
         }
@@ -366,7 +372,8 @@ impl Relay {
             // A keep-alive of ICE (RFC 8445 section 11), and what only servers send.
             _ => return Err(Dropped::Unexpected),
         }
-        if client.remote.port() == 0 || self.access.policy.is_own(client.remote) {
+        let is_own = client.is_udp() && self.config.listeners.contains(&client.remote);
+        if client.remote.port() == 0 || is_own {
             return Err(Dropped::Source);
         }
         if message.method() == Method::BINDING {

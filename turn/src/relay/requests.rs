@@ -91,7 +91,7 @@ impl Relay {
         let answer = Answer::to(message, Some(known), reply);
         let unknown: SmallVec<[u8; 16]> = message
             .attributes()
-            .filter(|it| it.kind.is_comprehension_required() && !UNDERSTOOD.contains(&it.kind))
+            .filter(|it| it.kind.is_comprehension_required() && !self.understands(it.kind))
             .flat_map(|it| it.kind.0.to_be_bytes())
             .collect();
         if !unknown.is_empty() {
@@ -146,6 +146,13 @@ impl Relay {
             _ => answer.error(code::BAD_REQUEST),
         }
         Action::Reply
+    }
+
+    /// A kernel that cannot send without fragments makes of DONT-FRAGMENT an attribute that is not known (RFC 8656 section
+    /// 7.2).
+    fn understands(&self, kind: AttributeType) -> bool {
+        UNDERSTOOD.contains(&kind)
+            && (self.config.can_send_whole || kind != AttributeType::DONT_FRAGMENT)
     }
 
     fn answer_about_peer(&mut self, result: Result<(), u16>, answer: Answer<'_>) {

@@ -50,6 +50,8 @@ struct Send {
     bytes: u32,
     /// Nothing may follow: its last datagram is a short one, or none of a train.
     is_closed: bool,
+    /// It arrives whole or not at all.
+    is_whole: bool,
 }
 
 /// What is relayed.
@@ -99,6 +101,18 @@ impl Outbox {
         self.push(slot, to, [Some(data.piece()), None, None]);
     }
 
+    /// Sends data as it is, and not in fragments.
+    pub(super) fn send_whole(&mut self, slot: Slot, to: SocketAddr, data: &Data) {
+        // By itself: what is joined to it would not be cut either.
+        if let Some(last) = self.sends.last_mut() {
+            last.is_closed = true;
+        }
+        self.push(slot, to, [Some(data.piece()), None, None]);
+        if let Some(last) = self.sends.last_mut() {
+            (last.is_whole, last.is_closed) = (true, true);
+        }
+    }
+
     /// Sends data behind what was appended to the bytes from there on, and before so many bytes of zero.
     pub(super) fn send_behind(
         &mut self,
@@ -141,6 +155,7 @@ impl Outbox {
             to: it.to,
             pieces: self.pieces_of(it).iter().map(|piece| self.slice(*piece)),
             car_bytes: (it.cars > 1).then(|| u16::try_from(it.car_bytes).unwrap_or(u16::MAX)),
+            is_whole: it.is_whole,
         })
     }
 
@@ -193,6 +208,7 @@ impl Outbox {
                     car_bytes: bytes,
                     bytes,
                     is_closed: bytes == 0 || bytes as usize > CAR_BYTES_MAX,
+                    is_whole: false,
                 });
                 None
             }

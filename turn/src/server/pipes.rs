@@ -135,7 +135,7 @@ impl Streams {
         let Some(to) = self.stream(other).filter(|it| it.end.is_none()) else {
             return Err(Ended::Left);
         };
-        to.append(said);
+        to.append([said, &[], &[]]);
         let is_full = to.unsent_bytes() > PIPE_BYTES_MAX;
         self.mark_unsent(other);
         if is_full

@@ -398,10 +398,17 @@ impl ThreadStart {
                 .map_err(os("registering a socket"))?;
             acceptors.push((slot, acceptor));
         }
+        let can_send_whole = listeners
+            .first()
+            .is_none_or(|it| ring.can_send_whole(it.slot, it.local));
         Ok(RelayThread {
             ring,
             relay: Relay::new(
-                config.config.clone(),
+                Config {
+                    can_send_whole,
+                    listeners: config.udp.clone(),
+                    ..config.config.clone()
+                },
                 config.access.clone(),
                 self.nonces,
                 self.quota,

@@ -3,7 +3,7 @@
 //! What they send is taken apart here and handled like datagrams; what they are sent waits here, in bounds, until they take
 //! it. Connections to peers are among them, for they are joined with clients': see `pipes`.
 
-use std::io::{self, Read, Write};
+use std::io::{self, IoSlice, Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 
@@ -360,9 +360,7 @@ impl Streams {
         if stream.unsent_bytes() + bytes > unsent_bytes_max {
             return false;
         }
-        for part in parts {
-            stream.append(part);
-        }
+        stream.append(parts);
         self.mark_unsent(slot);
         true
     }
@@ -592,14 +590,25 @@ impl Stream {
         self.output.len() - self.sent
     }
 
-    /// Appends to what the other end is sent.
-    pub(super) fn append(&mut self, bytes: &[u8]) {
-        match &mut self.tls {
-            None => self.output.extend_from_slice(bytes),
-            Some(tls) => {
-                // Into memory, which takes all of it.
-                drop(tls.writer().write_all(bytes));
-                while tls.wants_write() && tls.write_tls(&mut self.output).is_ok() {}
+    /// Appends to what the other end is sent. With TLS it becomes one record, if it fits into one: some clients take each
+    /// for a message.
+    pub(super) fn append(&mut self, parts: [&[u8]; 3]) {
+        let Some(tls) = &mut self.tls else {
+            return parts
+                .iter()
+                .for_each(|it| self.output.extend_from_slice(it));
+        };
+        let mut left: usize = parts.iter().map(|it| it.len()).sum();
+        let mut parts = parts.map(IoSlice::new);
+        let mut parts = &mut parts[..];
+        // Into memory, which takes all of it; what it does not take now it does once that has been encrypted.
+        while left > 0 {
+            let taken = tls.writer().write_vectored(parts).unwrap_or(0);
+            IoSlice::advance_slices(&mut parts, taken);
+            left -= taken;
+            while tls.wants_write() && tls.write_tls(&mut self.output).is_ok() {}
+            if taken == 0 {
+                break;
             }
         }
     }

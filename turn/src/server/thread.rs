@@ -250,13 +250,17 @@ impl RelayThread {
                 from,
                 to,
                 data,
-                dont_fragment: _,
+                dont_fragment,
             } => {
                 let at = offset(in_packet, data)..offset(in_packet, data) + data.len();
                 counters.bytes_to_peers.add(data.len() as u64);
                 counters.packets_to_peers.inc();
                 let data = self.place(message, at);
-                self.outbox.send_data(Slot(from.0), to, &data);
+                if dont_fragment {
+                    self.outbox.send_whole(Slot(from.0), to, &data);
+                } else {
+                    self.outbox.send_data(Slot(from.0), to, &data);
+                }
             }
         }
     }
@@ -537,6 +541,7 @@ impl RelayThread {
                     to,
                     pieces: std::iter::once(&bytes[at..(at + car_bytes).min(bytes.len())]),
                     car_bytes: None,
+                    is_whole: false,
                 }
             });
             let mut again = Vec::new();

@@ -12,8 +12,8 @@ mod socket;
 
 pub use errors::{SocketError, read_error};
 pub use received::{HEAD_BYTES, Received};
-pub(super) use sends::SendSpace;
 pub use sends::{Datagram, TRAIN_BYTES_MAX, TRAIN_CARS_MAX};
+pub(super) use sends::{SendSpace, set_whole};
 pub use socket::{UdpOptions, bind_udp};
 
 pub(super) use errors::errors_header;

@@ -8,7 +8,7 @@ use io_uring::types::Fixed;
 use io_uring::{opcode, squeue};
 
 use super::control_space;
-use crate::ring::operations::KIND_SEND;
+use crate::ring::operations::{KIND_OPTION, KIND_SEND};
 use crate::ring::{Slot, Token};
 
 /// Datagrams that a train may have (the kernel's `UDP_MAX_SEGMENTS` before 6.9).
@@ -34,6 +34,33 @@ pub struct Datagram<P> {
     pub pieces: P,
     /// It is to be cut into datagrams of so many bytes, of which the last may have fewer.
     pub car_bytes: Option<u16>,
+    /// It is to arrive whole or not at all.
+    pub is_whole: bool,
+}
+
+/// What is said to the socket before and after a datagram that is not to be cut on its way: DF, whatever is believed of the
+/// path, or for IPv6 no fragments from here. Linux has no way to say it of one datagram that both versions know.
+pub(in crate::ring) fn set_whole(slot: Slot, to: SocketAddr, is_whole: bool) -> squeue::Entry {
+    static PROBE: i32 = libc::IP_PMTUDISC_PROBE;
+    static CUT: i32 = libc::IP_PMTUDISC_DONT;
+    static YES: i32 = 1;
+    static NO: i32 = 0;
+    let (level, option, value) = match (to, is_whole) {
+        (SocketAddr::V4(_), true) => (libc::SOL_IP, libc::IP_MTU_DISCOVER, &PROBE),
+        (SocketAddr::V4(_), false) => (libc::SOL_IP, libc::IP_MTU_DISCOVER, &CUT),
+        (SocketAddr::V6(_), true) => (libc::SOL_IPV6, libc::IPV6_DONTFRAG, &YES),
+        (SocketAddr::V6(_), false) => (libc::SOL_IPV6, libc::IPV6_DONTFRAG, &NO),
+    };
+    opcode::SetSockOpt::new(
+        Fixed(slot.0),
+        level.cast_unsigned(),
+        option.cast_unsigned(),
+        ptr::from_ref(value).cast(),
+        u32::try_from(size_of::<i32>()).unwrap_or_default(),
+    )
+    .build()
+    .flags(squeue::Flags::SKIP_SUCCESS)
+    .user_data(Token::new(KIND_OPTION, 0, 0).0)
 }
 
 /// What the kernel reads while sends are submitted. Each has a place of its own until it has consumed them.
