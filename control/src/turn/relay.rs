@@ -77,6 +77,8 @@ impl Relay {
         let plain = addresses::expand(&turn.addresses, &of_host);
         let with_tls = addresses::expand(&turn.tls_addresses, &of_host);
         let all: Vec<SocketAddr> = plain.iter().chain(&with_tls).copied().collect();
+        // By themselves, too: a peer elsewhere may have one of the same ports.
+        let own = addresses::expand(own, &of_host);
         let own: Vec<SocketAddr> = own.iter().chain(&all).copied().collect();
         let server = Server::start(ServerConfig {
             threads: turn.threads.number().unwrap_or_else(threads),

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use super::{Client, Now, Relay, RelaySocket, Sockets};
+use super::{Client, ConnectionId, Now, Relay, RelaySocket, Sockets};
 use crate::budget::Meter;
 use crate::peers::Peers;
 use crate::ports::UserKey;
@@ -21,6 +21,8 @@ pub struct Allocation {
     pub(super) key: Key,
     /// Peers connect to it, and it to peers, instead of exchanging datagrams.
     pub(super) is_tcp: bool,
+    /// Its connections to peers, if it is one of TCP.
+    pub(super) connections: Vec<ConnectionId>,
     /// One of each family at most.
     pub(super) sockets: [Option<Relayed>; 2],
     /// Seconds of the clock that never runs backwards.
@@ -134,8 +136,9 @@ impl Relay {
                 self.close(family, relayed, &allocation.user, now, sockets);
             }
         }
-        if allocation.is_tcp {
-            self.disconnect_all(client, sockets);
+        for id in allocation.connections {
+            self.connections.remove(&id);
+            sockets.disconnect(id);
         }
         self.quota.give_back(&allocation.user);
     }

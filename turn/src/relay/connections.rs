@@ -63,7 +63,7 @@ impl Relay {
                     state: State::Connecting(Box::new(answer.later())),
                     until_s: now.s().saturating_add(CONNECTION_S),
                 };
-                self.connections.insert(id, connection);
+                self.insert(id, connection);
                 Action::Wait
             }
             Err(code) => {
@@ -96,11 +96,8 @@ impl Relay {
             .get_mut(client)
             .filter(|it| it.is_tcp)
             .ok_or(code::BAD_REQUEST)?;
-        if self
-            .connections
-            .values()
-            .any(|it| it.client == *client && it.peer == peer)
-        {
+        let is_to_peer = |id| self.connections.get(id).is_some_and(|it| it.peer == peer);
+        if allocation.connections.iter().any(is_to_peer) {
             return Err(code::CONNECTION_EXISTS);
         }
         let relayed = allocation.sockets[family_of(peer)].ok_or(code::PEER_FAMILY_MISMATCH)?;
@@ -119,8 +116,11 @@ impl Relay {
 
     /// Draws a number, if the allocation may have another connection.
     fn new_connection(&self, client: &Client) -> Result<ConnectionId, u16> {
-        let of_client = self.connections.values().filter(|it| it.client == *client);
-        if of_client.count() >= self.config.connections_max {
+        let allocation = self
+            .allocations
+            .get(client)
+            .ok_or(code::ALLOCATION_MISMATCH)?;
+        if allocation.connections.len() >= self.config.connections_max {
             return Err(code::INSUFFICIENT_CAPACITY);
         }
         loop {
@@ -128,6 +128,21 @@ impl Relay {
             if !self.connections.contains_key(&id) {
                 return Ok(id);
             }
+        }
+    }
+
+    fn insert(&mut self, id: ConnectionId, connection: Connection) {
+        if let Some(allocation) = self.allocations.get_mut(&connection.client) {
+            allocation.connections.push(id);
+        }
+        self.connections.insert(id, connection);
+    }
+
+    fn remove(&mut self, id: ConnectionId) {
+        if let Some(connection) = self.connections.remove(&id)
+            && let Some(allocation) = self.allocations.get_mut(&connection.client)
+        {
+            allocation.connections.retain(|it| *it != id);
         }
     }
 
@@ -154,7 +169,7 @@ impl Relay {
                 writer.attribute(AttributeType::CONNECTION_ID, &id.0.to_be_bytes());
             }),
             Err(NotConnected) => {
-                self.connections.remove(&id);
+                self.remove(id);
                 answer.error(code::CONNECTION_FAILED);
             }
         }
@@ -188,7 +203,7 @@ impl Relay {
             state: State::Waiting,
             until_s: now.s().saturating_add(CONNECTION_S),
         };
-        self.connections.insert(id, connection);
+        self.insert(id, connection);
         Writer::new(
             reply,
             Class::Indication,
@@ -247,30 +262,19 @@ impl Relay {
 
     /// One of its ends has closed it.
     pub fn disconnected(&mut self, id: ConnectionId) {
-        self.connections.remove(&id);
-    }
-
-    /// Ends all connections of an allocation that has ended.
-    pub(super) fn disconnect_all(&mut self, client: &Client, sockets: &mut impl Sockets) {
-        self.connections.retain(|id, it| {
-            let is_other = it.client != *client;
-            if !is_other {
-                sockets.disconnect(*id);
-            }
-            is_other
-        });
+        self.remove(id);
     }
 
     /// Ends the connections that nobody has asked for. Those whose peers do not answer are ended by whoever waits for the
     /// answer.
     pub(super) fn sweep_connections(&mut self, now: Now, sockets: &mut impl Sockets) {
-        self.connections.retain(|id, it| {
-            let is_over = matches!(it.state, State::Waiting) && it.until_s <= now.s();
-            if is_over {
-                sockets.disconnect(*id);
-            }
-            !is_over
-        });
+        let is_over = |it: &Connection| matches!(it.state, State::Waiting) && it.until_s <= now.s();
+        let over = self.connections.iter().filter(|(_, it)| is_over(it));
+        let over: Vec<ConnectionId> = over.map(|(id, _)| *id).collect();
+        for id in over {
+            self.remove(id);
+            sockets.disconnect(id);
+        }
     }
 
     /// Connections to peers that there are, or are to be.

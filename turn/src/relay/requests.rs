@@ -334,6 +334,7 @@ impl Relay {
             user: user.as_ref().into(),
             key: known.key,
             is_tcp: asked.is_tcp,
+            connections: Vec::new(),
             sockets: relayed,
             until_s: now.s().saturating_add(asked.lifetime_s),
             peers: Peers::default(),

@@ -16,7 +16,7 @@ const PIECES_MAX: usize = 2 * TRAIN_CARS_MAX - PIECES_OF_ONE_MAX;
 const PIECES_OF_ONE_MAX: usize = 3;
 
 /// What leaves with the end of a turn, in order.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Outbox {
     /// What was received, kept until what is passed on of it has been sent.
     packets: Vec<BufferLease>,
@@ -24,6 +24,20 @@ pub(super) struct Outbox {
     bytes: Vec<u8>,
     pieces: Vec<Piece>,
     sends: Vec<Send>,
+    /// The longest datagram that is joined with others.
+    car_bytes_max: usize,
+}
+
+impl Default for Outbox {
+    fn default() -> Self {
+        Self {
+            packets: Vec::new(),
+            bytes: Vec::new(),
+            pieces: Vec::new(),
+            sends: Vec::new(),
+            car_bytes_max: CAR_BYTES_MAX,
+        }
+    }
 }
 
 /// A received packet that is kept.
@@ -52,6 +66,17 @@ struct Send {
     is_closed: bool,
     /// It arrives whole or not at all.
     is_whole: bool,
+}
+
+/// A send that failed.
+#[derive(Debug)]
+pub(super) struct Again {
+    pub(super) slot: Slot,
+    pub(super) to: SocketAddr,
+    pub(super) bytes: Vec<u8>,
+    pub(super) car_bytes: usize,
+    pub(super) is_train: bool,
+    pub(super) is_whole: bool,
 }
 
 /// What is relayed.
@@ -164,16 +189,27 @@ impl Outbox {
         self.sends.iter().map(|it| u64::from(it.cars)).sum()
     }
 
-    /// The send with this number as datagrams of their own: its pieces, copied together. For trains that the device does not
-    /// take.
-    pub(super) fn cars(&self, index: u32) -> Option<(Slot, SocketAddr, Vec<u8>, usize)> {
+    /// The send with this number once more, as datagrams of their own: its pieces, copied together.
+    pub(super) fn again(&self, index: u32) -> Option<Again> {
         let send = self.sends.get(index as usize)?;
         let pieces = self.pieces_of(send).iter();
         let bytes: Vec<u8> = pieces
             .flat_map(|piece| self.slice(*piece))
             .copied()
             .collect();
-        Some((send.slot, send.to, bytes, send.car_bytes.max(1) as usize))
+        Some(Again {
+            slot: send.slot,
+            to: send.to,
+            bytes,
+            car_bytes: send.car_bytes.max(1) as usize,
+            is_train: send.cars > 1,
+            is_whole: send.is_whole,
+        })
+    }
+
+    /// The device does not take trains of datagrams as long as these: none are joined from now on.
+    pub(super) fn refuse_cars_of(&mut self, bytes: usize) {
+        self.car_bytes_max = self.car_bytes_max.min(bytes.saturating_sub(1));
     }
 
     /// Everything was sent: the packets go back to the ring.
@@ -207,7 +243,7 @@ impl Outbox {
                     cars: 1,
                     car_bytes: bytes,
                     bytes,
-                    is_closed: bytes == 0 || bytes as usize > CAR_BYTES_MAX,
+                    is_closed: bytes == 0 || bytes as usize > self.car_bytes_max,
                     is_whole: false,
                 });
                 None
@@ -260,6 +296,20 @@ impl Outbox {
             Some(packet) => &self.packets[packet.0 as usize][range],
             None => &self.bytes[range],
         }
+    }
+}
+
+impl Again {
+    /// The datagrams, each by itself.
+    pub(super) fn cars(&self) -> impl Iterator<Item = Datagram<std::iter::Once<&[u8]>>> {
+        let starts = (0..self.bytes.len().max(1)).step_by(self.car_bytes);
+        starts.map(|at| Datagram {
+            slot: self.slot,
+            to: self.to,
+            pieces: std::iter::once(&self.bytes[at..(at + self.car_bytes).min(self.bytes.len())]),
+            car_bytes: None,
+            is_whole: self.is_whole,
+        })
     }
 }
 

@@ -429,6 +429,7 @@ impl ThreadStart {
             started: self.started,
             swept_ns: 0,
             failed: Vec::new(),
+            resting: Vec::new(),
             is_stopped: false,
         })
     }

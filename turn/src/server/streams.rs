@@ -16,9 +16,6 @@ use super::kinds;
 use crate::framing::{Channels, Next, StreamError, next_of_stream};
 use crate::relay::{Client, ConnectionId, NotConnected, Now, Transport};
 
-/// The longest message that a client may send on a stream: the longest ChannelData, with its padding.
-const MESSAGE_BYTES_MAX: usize = 4 + 65_536;
-
 /// Connections that are accepted in one turn, so that a flood of them does not keep the others waiting.
 const ACCEPTS_PER_TURN: usize = 64;
 
@@ -323,9 +320,14 @@ impl Streams {
         result.map(|()| input)
     }
 
-    /// Where the next message of these bytes ends, if it is there whole.
-    pub(super) fn next(&mut self, slot: u32, bytes: &[u8]) -> Result<Option<usize>, Ended> {
-        match next_of_stream(bytes, MESSAGE_BYTES_MAX, self.channels) {
+    /// Where the next message of these bytes ends, if it is there whole; one may have so many bytes.
+    pub(super) fn next(
+        &mut self,
+        slot: u32,
+        bytes: &[u8],
+        bytes_max: usize,
+    ) -> Result<Option<usize>, Ended> {
+        match next_of_stream(bytes, bytes_max, self.channels) {
             Ok(Next::Whole(length)) => {
                 if let Some(stream) = self.streams[slot as usize].stream.as_mut()
                     && stream.is_stranger

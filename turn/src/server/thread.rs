@@ -31,6 +31,12 @@ const WAIT_MAX: Duration = Duration::from_millis(500);
 /// Commands that are handled in one turn.
 const COMMANDS_PER_TURN: usize = 16;
 
+/// The longest message that a client may send on a stream: the longest ChannelData, with its padding.
+const DATA_BYTES_MAX: usize = 4 + 65_536;
+
+/// The same for who has nothing to be relayed, of whom there may be many.
+const REQUEST_BYTES_MAX: usize = 2_048;
+
 /// A thread of the relay.
 #[derive(Debug)]
 pub(super) struct RelayThread {
@@ -46,6 +52,8 @@ pub(super) struct RelayThread {
     pub(super) started: Instant,
     pub(super) swept_ns: u64,
     pub(super) failed: Vec<Short>,
+    /// Acceptors that could not accept.
+    pub(super) resting: Vec<usize>,
     pub(super) is_stopped: bool,
 }
 
@@ -141,8 +149,13 @@ impl RelayThread {
             }
             kinds::CLOSE => self.sockets.closed(token),
             kinds::ACCEPT => {
-                self.accept(token.index() as usize, now);
-                self.wait_for_connections(token.index() as usize);
+                let index = token.index() as usize;
+                if self.accept(index, now) {
+                    self.wait_for_connections(index);
+                } else {
+                    // What is missing (descriptors, memory) is not there at once again.
+                    self.resting.push(index);
+                }
             }
             kinds::PEERS => {
                 let socket = RelaySocket(token.index());
@@ -392,8 +405,14 @@ impl RelayThread {
         now: Now,
     ) -> Result<(), Ended> {
         let mut input = self.streams.received(slot, bytes)?;
+        // Data is for those who have an allocation.
+        let bytes_max = if self.relay.has_allocation(&client) {
+            DATA_BYTES_MAX
+        } else {
+            REQUEST_BYTES_MAX
+        };
         let mut at = 0;
-        while let Some(length) = self.streams.next(slot, &input[at..])? {
+        while let Some(length) = self.streams.next(slot, &input[at..], bytes_max)? {
             let message = Message::OfStream(&input[at..at + length]);
             self.handle_client(client, &message, now);
             at += length;
@@ -484,12 +503,14 @@ impl RelayThread {
         }
     }
 
-    fn accept(&mut self, index: usize, now: Now) {
+    /// Takes connections; false if the system refuses.
+    fn accept(&mut self, index: usize, now: Now) -> bool {
         let (_, acceptor) = &self.acceptors[index];
         let accepted = self.streams.accept(acceptor, now.s(), &mut self.ring);
         self.counters.streams_accepted.add(accepted.accepted);
         self.counters.streams_refused.add(accepted.refused);
         self.counters.accept_errors.add(accepted.failed);
+        accepted.failed == 0
     }
 
     fn wait_for_connections(&mut self, index: usize) {
@@ -524,32 +545,26 @@ impl RelayThread {
     /// Tries again what failed for a reason that has passed, or that sending it otherwise helps against.
     fn handle_failed(&mut self) {
         for failed in std::mem::take(&mut self.failed) {
-            let Some((slot, to, bytes, car_bytes)) = self.outbox.cars(failed.index) else {
+            let Some(again) = self.outbox.again(failed.index) else {
                 continue;
             };
             let Err(errno) = failed.taken else {
                 // The socket is full: what it does not take is lost, as anywhere on the way.
-                let lost = bytes.len().div_ceil(car_bytes).max(1);
+                let lost = again.cars().count();
                 self.counters.sends_full.add(lost as u64);
                 continue;
             };
-            // An error that waits at the socket is told to whoever sends next, whose datagram has nothing to do with it.
-            // And a train that is too much for the device may go car by car.
-            let cars = (0..bytes.len().max(1)).step_by(car_bytes).map(|at| {
-                fanfare_engine::ring::Datagram {
-                    slot,
-                    to,
-                    pieces: std::iter::once(&bytes[at..(at + car_bytes).min(bytes.len())]),
-                    car_bytes: None,
-                    is_whole: false,
-                }
-            });
-            let mut again = Vec::new();
-            self.ring.send_datagrams(cars, &mut again);
+            // An error that waits at the socket is told to whoever sends next, whose datagram has nothing to do with it. And a
+            // train that is too much for the device may go car by car.
+            if again.is_train && matches!(errno, libc::EINVAL | libc::EIO | libc::EMSGSIZE) {
+                self.outbox.refuse_cars_of(again.car_bytes);
+            }
+            let mut lost = Vec::new();
+            self.ring.send_datagrams(again.cars(), &mut lost);
             self.counters.sends_again.inc();
-            self.counters.sends_failed.add(again.len() as u64);
-            tracing::debug!(errno, %to, lost = again.len(), "a send failed");
-            let socket = RelaySocket(slot.0);
+            self.counters.sends_failed.add(lost.len() as u64);
+            tracing::debug!(errno, to = %again.to, lost = lost.len(), "a send failed");
+            let socket = RelaySocket(again.slot.0);
             if self.sockets.is_open(socket) {
                 self.sockets.read_errors(socket, &mut self.ring);
             }
@@ -585,6 +600,9 @@ impl RelayThread {
     }
 
     fn sweep(&mut self, now: Now) {
+        for index in std::mem::take(&mut self.resting) {
+            self.wait_for_connections(index);
+        }
         let mut opener = Opener {
             ring: &mut self.ring,
             sockets: &mut self.sockets,
