@@ -15,8 +15,8 @@ use fanfare_turn::nonce::Nonces;
 use fanfare_turn::policy::PeerPolicy;
 use fanfare_turn::ports::Ports;
 use fanfare_turn::relay::{
-    Access, Action, Client, Config, ConnectionId, Now, Quota, QuotaLimits, Relay, RelayAddress,
-    RelaySocket, Sockets, Transport,
+    Access, Action, Client, Config, ConnectionId, Now, QuotaLimits, Relay, RelayAddress, RelaySocket,
+    ReservationToken, Shared, Sockets, Transport,
 };
 use fanfare_turn::stun::{Message, Writer};
 use libfuzzer_sys::fuzz_target;
@@ -92,10 +92,13 @@ fn relay() -> Relay {
             policy: Arc::new(PeerPolicy::new(&[], &[], Vec::new())),
         },
         Nonces::new([9; 32]),
-        Arc::new(Quota::new(QuotaLimits {
-            per_user: 1,
-            total: 1,
-        })),
+        Arc::new(Shared::new(
+            QuotaLimits {
+                per_user: 1,
+                total: 1,
+            },
+            &(50_000..=50_001),
+        )),
         [Some((family, Ports::new(50_000..=50_001))), None],
         5,
     )
@@ -111,6 +114,18 @@ impl Sockets for NoSockets {
 
     fn listen(&mut self, _: SocketAddr) -> std::io::Result<RelaySocket> {
         unreachable!("for a stranger")
+    }
+
+    fn keep(&mut self, _: ReservationToken, _: SocketAddr) -> std::io::Result<()> {
+        unreachable!("for a stranger")
+    }
+
+    fn take_up(&mut self, _: ReservationToken) -> std::io::Result<RelaySocket> {
+        unreachable!("for a stranger")
+    }
+
+    fn give_up(&mut self, _: ReservationToken) {
+        unreachable!("nothing is kept")
     }
 
     fn close(&mut self, _: RelaySocket) {

@@ -38,11 +38,17 @@ fn an_allocation_has_an_address_and_a_time() {
     world.pass(1);
     // Whether it was swept or not.
     assert_eq!(ann.refresh(&mut world, 600).code, Some(437));
-    assert_eq!((world.host.open.len(), world.quota.total()), (0, 0));
+    assert_eq!(
+        (world.host.open.len(), world.shared.allocation_count()),
+        (0, 0)
+    );
     ann.allocate(&mut world, &[]);
     world.pass(600);
     world.relay.sweep(world.now, &mut world.host);
-    assert_eq!((world.host.open.len(), world.quota.total()), (0, 0));
+    assert_eq!(
+        (world.host.open.len(), world.shared.allocation_count()),
+        (0, 0)
+    );
 }
 
 #[test]
@@ -60,7 +66,7 @@ fn the_same_request_has_the_same_answer_and_another_is_refused() {
     let (_, second) = world.send(ann.client, &request);
     assert_eq!(Reply::read(&first).code, None);
     assert_eq!(first, second);
-    assert_eq!(world.host.opened, 2);
+    assert_eq!((world.host.opened, world.host.kept.len()), (1, 1));
     assert_eq!(ann.allocate(&mut world, &[]).code, Some(437));
     // From elsewhere it is another client, whose nonce this is not.
     let (_, other) = world.send(udp(5_001), &request);
@@ -103,7 +109,10 @@ fn who_gives_it_back_has_it_no_more() {
         ann.refresh(&mut world, 0).number(AttributeType::LIFETIME),
         Some(0)
     );
-    assert_eq!((world.host.open.len(), world.quota.total()), (0, 0));
+    assert_eq!(
+        (world.host.open.len(), world.shared.allocation_count()),
+        (0, 0)
+    );
     assert_eq!(ann.refresh(&mut world, 0).code, Some(437));
     assert_eq!(ann.allocate(&mut world, &[]).code, None);
     world
@@ -112,7 +121,10 @@ fn who_gives_it_back_has_it_no_more() {
     world
         .relay
         .client_left(&ann.client, world.now, &mut world.host);
-    assert_eq!((world.host.open.len(), world.quota.total()), (0, 0));
+    assert_eq!(
+        (world.host.open.len(), world.shared.allocation_count()),
+        (0, 0)
+    );
 }
 
 #[test]
@@ -192,7 +204,7 @@ fn what_makes_no_sense_is_refused() {
         reply.of(A::UNKNOWN_ATTRIBUTES),
         Some(&[0x7f, 1, 0x7f, 2][..])
     );
-    assert_eq!((world.host.opened, world.quota.total()), (0, 0));
+    assert_eq!((world.host.opened, world.shared.allocation_count()), (0, 0));
 }
 
 #[test]
@@ -234,13 +246,19 @@ fn addresses_are_of_the_families_that_are_asked_for() {
         bob.ask(&mut world, Method::REFRESH, &drop_ipv4, &[]).code,
         None
     );
-    assert_eq!((world.host.open.len(), world.quota.total()), (2, 2));
+    assert_eq!(
+        (world.host.open.len(), world.shared.allocation_count()),
+        (2, 2)
+    );
     assert_eq!(
         bob.ask(&mut world, Method::REFRESH, &drop_ipv4, &[]).code,
         Some(443)
     );
     assert_eq!(bob.refresh(&mut world, 0).code, None);
-    assert_eq!((world.host.open.len(), world.quota.total()), (1, 1));
+    assert_eq!(
+        (world.host.open.len(), world.shared.allocation_count()),
+        (1, 1)
+    );
 
     // A relay without IPv6 says so, and gives what it has.
     let mut world = World::new(Setup {
@@ -267,8 +285,13 @@ fn a_pair_is_for_whoever_has_the_token() {
     let first = reply.addresses(A::XOR_RELAYED_ADDRESS)[0].port();
     let token = reply.of(A::RESERVATION_TOKEN).expect("a token").to_vec();
     assert_eq!(
-        (first % 2, world.host.open.len(), world.quota.total()),
-        (0, 2, 1)
+        (
+            first % 2,
+            world.host.open.len(),
+            world.host.kept.len(),
+            world.shared.allocation_count()
+        ),
+        (0, 1, 1, 1)
     );
     // Not for others, and once.
     let bob = User::new(&mut world, udp(5_001), "bob");
@@ -287,11 +310,14 @@ fn a_pair_is_for_whoever_has_the_token() {
             .code,
         Some(508)
     );
-    assert_eq!((world.host.open.len(), world.quota.total()), (2, 2));
+    assert_eq!(
+        (world.host.open.len(), world.shared.allocation_count()),
+        (2, 2)
+    );
     // What nobody comes for is given up after 30 seconds, and nothing is left of it.
     let reply = third.allocate(&mut world, &[(A::EVEN_PORT, &[0x80])]);
     let token = reply.of(A::RESERVATION_TOKEN).expect("a token").to_vec();
-    assert_eq!(world.host.open.len(), 4);
+    assert_eq!(world.host.open.len() + world.host.kept.len(), 4);
     world.pass(30);
     world.relay.sweep(world.now, &mut world.host);
     assert_eq!(world.host.open.len(), 3);
@@ -306,7 +332,10 @@ fn a_pair_is_for_whoever_has_the_token() {
     assert_eq!(reply.of(A::RESERVATION_TOKEN), None);
     world.pass(600);
     world.relay.sweep(world.now, &mut world.host);
-    assert_eq!((world.host.open.len(), world.quota.total()), (0, 0));
+    assert_eq!(
+        (world.host.open.len(), world.shared.allocation_count()),
+        (0, 0)
+    );
 }
 
 #[test]
@@ -355,7 +384,7 @@ fn when_the_ports_are_gone_it_is_said_and_nothing_leaks() {
     assert_eq!(codes, [None, None, None, Some(508), Some(508)]);
     let open: BTreeSet<_> = world.host.open.values().map(|it| it.port()).collect();
     assert_eq!(open, BTreeSet::from([50_000, 50_002, 50_003]));
-    assert_eq!(world.quota.total(), 3);
+    assert_eq!(world.shared.allocation_count(), 3);
     // A pair whose second port is somebody else's is none, and the first is not kept.
     for it in &users[..3] {
         it.refresh(&mut world, 0);
@@ -365,7 +394,10 @@ fn when_the_ports_are_gone_it_is_said_and_nothing_leaks() {
     let pair = users[0].allocate(&mut world, &[(AttributeType::EVEN_PORT, &[0x80])]);
     // Only when the nonce is too old, which it is not yet.
     assert_eq!(pair.code, Some(508));
-    assert_eq!((world.host.open.len(), world.quota.total()), (0, 0));
+    assert_eq!(
+        (world.host.open.len(), world.shared.allocation_count()),
+        (0, 0)
+    );
 }
 
 #[test]

@@ -106,12 +106,12 @@ proptest! {
             }
             let allocated: BTreeSet<_> = world.relay.allocations().flat_map(|(_, it)| it.addresses()).collect();
             let open: BTreeSet<_> = world.host.open.values().copied().collect();
-            prop_assert!(allocated.is_subset(&open));
-            prop_assert_eq!(open.len(), allocated.len() + world.relay.reserved_count());
-            prop_assert_eq!(world.quota.total() as usize, world.relay.allocations().len());
+            prop_assert_eq!(&open, &allocated);
+            prop_assert_eq!(world.host.kept.len(), world.shared.reserved_count());
+            prop_assert_eq!(world.shared.allocation_count() as usize, world.relay.allocations().len());
         }
         world.pass(4_000);
         world.relay.sweep(world.now, &mut world.host);
-        prop_assert_eq!((world.host.open.len(), world.quota.total()), (0, 0));
+        prop_assert_eq!((world.host.open.len(), world.host.kept.len(), world.shared.allocation_count()), (0, 0, 0));
     }
 }

@@ -54,17 +54,21 @@ fn id_in(bytes: &[u8]) -> [u8; 4] {
     id.try_into().expect("four bytes")
 }
 
-/// Opens another connection and asks for this one; the stream, or the error.
+/// Opens another connection and asks for this one, whose peer has not said anything; the stream, or the error.
 fn bind(server: &Server, id: [u8; 4]) -> Result<TcpStream, u16> {
+    let (stream, rest) = bind_and_hear(server, id)?;
+    assert!(rest.is_empty());
+    Ok(stream)
+}
+
+/// The same, with what came right behind the answer.
+fn bind_and_hear(server: &Server, id: [u8; 4]) -> Result<(TcpStream, Vec<u8>), u16> {
     let mut data = Client::tcp(server);
     let (code, _) = data.ask(Method::CONNECTION_BIND, |writer| {
         writer.attribute(AttributeType::CONNECTION_ID, &id);
     });
     match (code, data.wire) {
-        (None, Wire::Tcp(stream, rest)) => {
-            assert!(rest.is_empty());
-            Ok(stream)
-        }
+        (None, Wire::Tcp(stream, rest)) => Ok((stream, rest)),
         (code, _) => Err(code.expect("an error")),
     }
 }
@@ -101,8 +105,9 @@ fn a_client_connects_to_a_peer_and_both_hear_each_other() {
         assert_eq!(from, relayed);
         // What is said before anybody asks for it waits.
         peer.write_all(b"early").expect("sent");
-        let mut data = bind(&server, id).expect("bound");
-        expect(&mut data, b"early");
+        let (mut data, heard) = bind_and_hear(&server, id).expect("bound");
+        let left = b"early".strip_prefix(&heard[..]).expect("what was said");
+        expect(&mut data, left);
         for length in [1_usize, 4, 1_000, 100_000, 1_000_000] {
             let bytes: Vec<u8> = (0..=250_u8).cycle().take(length).collect();
             let mut writer = data.try_clone().expect("a copy");

@@ -59,7 +59,7 @@ fn a_stranger_is_told_realm_and_nonce_and_leaves_nothing_behind() {
     assert_eq!(
         (
             world.host.opened,
-            world.quota.total(),
+            world.shared.allocation_count(),
             world.relay.allocations().len()
         ),
         (0, 0, 0)

@@ -32,7 +32,7 @@ pub use buffers::BufferLease;
 pub use cpu::{allowed_cpus, pin_to_cpu};
 pub use datagrams::{
     Datagram, HEAD_BYTES, Received, SocketError, TRAIN_BYTES_MAX, TRAIN_CARS_MAX, UdpOptions,
-    bind_udp, read_error,
+    bind_udp, read_error, set_receive_bytes,
 };
 pub use diagnosis::{KernelVersion, RingSetupError, SetupStep};
 pub use kernel::KernelRing;

@@ -2,17 +2,13 @@
 
 use std::net::SocketAddr;
 
+use super::reservations::{Reservation, ReservationToken, Returned};
+use super::shared::Place;
 use super::{Client, ConnectionId, Now, Relay, RelaySocket, Sockets};
 use crate::budget::Meter;
 use crate::peers::Peers;
 use crate::ports::UserKey;
 use crate::stun::{Key, TransactionId};
-
-/// How long a port is kept for whoever has the token, in seconds (RFC 8656 section 7.2: at least 30).
-pub(super) const RESERVATION_S: u32 = 30;
-
-/// Bytes of RESERVATION-TOKEN.
-pub(super) const TOKEN_BYTES: usize = 8;
 
 /// What a client has been given.
 #[derive(Debug)]
@@ -49,19 +45,9 @@ pub(super) struct Relayed {
 pub(super) struct Made {
     pub(super) transaction: TransactionId,
     pub(super) lifetime_s: u32,
-    pub(super) token: Option<[u8; TOKEN_BYTES]>,
+    pub(super) token: Option<ReservationToken>,
     /// The family that was asked for besides, and could not be had.
     pub(super) refused: Option<u16>,
-}
-
-/// A socket that is kept for the next allocation of a user.
-#[derive(Debug)]
-pub(super) struct Reservation {
-    pub(super) token: [u8; TOKEN_BYTES],
-    pub(super) user: Box<[u8]>,
-    pub(super) family: usize,
-    pub(super) relayed: Relayed,
-    pub(super) until_s: u32,
 }
 
 impl Allocation {
@@ -140,7 +126,7 @@ impl Relay {
             self.connections.remove(&id);
             sockets.disconnect(id);
         }
-        self.quota.give_back(&allocation.user);
+        self.shared.quota.give_back(&allocation.user);
     }
 
     pub(super) fn close(
@@ -153,10 +139,19 @@ impl Relay {
     ) {
         sockets.close(relayed.socket);
         self.set_owner(family, relayed, None);
-        if let Some(family) = &mut self.families[family] {
-            family
-                .ports
-                .give_back(relayed.address.port(), user_key(user), now.s());
+        self.give_back(family, relayed.address.port(), user_key(user), now);
+    }
+
+    /// Gives a port back to whom it comes from.
+    pub(super) fn give_back(&mut self, family: usize, port: u16, user: UserKey, now: Now) {
+        match &mut self.families[family] {
+            Some(of) if of.ports.range().contains(&u32::from(port)) => {
+                of.ports.give_back(port, user, now.s());
+            }
+            _ => self
+                .shared
+                .reservations
+                .give_back(Returned { family, port, user }),
         }
     }
 
@@ -167,24 +162,37 @@ impl Relay {
             self.owners.resize(at + 1, None);
         }
         self.owners[at] = owner;
-        let place = self.families[family]
-            .as_mut()
-            .and_then(|it| it.place(address.port()));
-        if let Some(place) = place {
-            *place = owner.map(|_| socket);
-        }
+        let place = owner.map(|_| Place {
+            thread: self.config.thread,
+            socket,
+        });
+        self.shared.places.set(family, address.port(), place);
     }
 
-    /// Gives up the ports that nobody came for.
-    pub(super) fn sweep_reservations(&mut self, now: Now, sockets: &mut impl Sockets) {
-        while let Some(reservation) = self.reservations.pop_front_if(|it| it.until_s <= now.s()) {
+    /// Gives up the ports that nobody came for, and takes back those that came from here.
+    pub(super) fn sweep_ports(&mut self, now: Now, sockets: &mut impl Sockets) {
+        // The ports of both families are the same.
+        let Some(range) = self
+            .families
+            .iter()
+            .flatten()
+            .map(|it| it.ports.range())
+            .next()
+        else {
+            return;
+        };
+        for reservation in self.shared.reservations.expired(&range, now.s()) {
             let Reservation {
-                family,
-                relayed,
+                token,
                 user,
+                address,
                 ..
             } = reservation;
-            self.close(family, relayed, &user, now, sockets);
+            sockets.give_up(token);
+            self.give_back(family_of(address), address.port(), user_key(&user), now);
+        }
+        for Returned { family, port, user } in self.shared.reservations.take_returned(&range) {
+            self.give_back(family, port, user, now);
         }
     }
 }

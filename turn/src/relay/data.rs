@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use super::allocation::{Allocation, family_of};
+use super::shared::Place;
 use super::{Action, Client, Config, Dropped, Now, Relay, RelaySocket, Transport};
 use crate::framing::channel_header;
 use crate::policy::canonical_socket;
@@ -101,19 +102,25 @@ impl Relay {
             return Err(Dropped::Rate);
         }
         allocation.count(0, data.len());
-        let family = self.families[family_of(to)].as_mut();
-        if let Some(socket) = family.and_then(|it| it.socket_at(to)) {
-            return Ok(Action::Hairpin {
-                from: relayed.address,
+        let from = relayed.address;
+        Ok(match self.place_of(to) {
+            Some(Place { thread, socket }) if thread == self.config.thread => Action::Hairpin {
+                from,
                 to: socket,
                 data,
-            });
-        }
-        Ok(Action::Relay {
-            from: relayed.socket,
-            to,
-            data,
-            dont_fragment,
+            },
+            Some(Place { thread, .. }) => Action::Handover {
+                thread,
+                from,
+                to,
+                data,
+            },
+            None => Action::Relay {
+                from: relayed.socket,
+                to,
+                data,
+                dont_fragment,
+            },
         })
     }
 
@@ -134,7 +141,8 @@ impl Relay {
         let Some(allocation) = self
             .allocations
             .get_mut(&client)
-            .filter(|it| now.s() < it.until_s)
+            // What is handed over does not ask whether the socket takes datagrams.
+            .filter(|it| now.s() < it.until_s && !it.is_tcp)
         else {
             return FromPeer::Drop(Dropped::NoAllocation);
         };

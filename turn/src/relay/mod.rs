@@ -10,9 +10,10 @@ mod connections;
 mod data;
 mod quota;
 mod requests;
+mod reservations;
+mod shared;
 mod tally;
 
-use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
@@ -31,13 +32,16 @@ use crate::stun::{Class, Malformed, Message, Method};
 pub use allocation::{Allocation, AllocationInfo};
 pub use connections::{CONNECTION_S, ConnectionId, NotConnected};
 pub use data::FromPeer;
-pub use quota::{Quota, QuotaLimits};
+pub use quota::QuotaLimits;
+pub use reservations::ReservationToken;
+pub use shared::{RELAYS_MAX, SOCKETS_MAX, Shared};
 pub use tally::Tally;
 
-use allocation::{Reservation, family_of};
+use allocation::family_of;
 use answer::Answer;
 use connections::Connection;
 use data::Transactions;
+use shared::Place;
 
 /// How a client reaches the relay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -87,6 +91,21 @@ pub trait Sockets {
     /// As above.
     fn listen(&mut self, local: SocketAddr) -> std::io::Result<RelaySocket>;
 
+    /// Opens a UDP socket that nothing is read from until it is taken up, perhaps by another relay of the same server.
+    ///
+    /// # Errors
+    /// As above.
+    fn keep(&mut self, token: ReservationToken, local: SocketAddr) -> std::io::Result<()>;
+
+    /// Takes up the socket that was kept for this token.
+    ///
+    /// # Errors
+    /// The system's. The socket is closed then.
+    fn take_up(&mut self, token: ReservationToken) -> std::io::Result<RelaySocket>;
+
+    /// Closes the socket that was kept for this token.
+    fn give_up(&mut self, token: ReservationToken);
+
     /// Closes one. Nothing that still arrives there is handed in any more.
     fn close(&mut self, socket: RelaySocket);
 
@@ -133,6 +152,8 @@ pub struct RelayAddress {
 /// How a relay is set up.
 #[derive(Debug, Clone)]
 pub struct Config {
+    /// Its number among those that it shares with.
+    pub thread: u16,
     /// What an allocation lasts without LIFETIME, in seconds: 600.
     pub lifetime_s: u32,
     /// What it lasts at most: 3,600.
@@ -160,6 +181,7 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
+            thread: 0,
             lifetime_s: 600,
             lifetime_max_s: 3_600,
             peers: PeerLimits::default(),
@@ -232,6 +254,17 @@ pub enum Action<'p> {
         /// A part of the packet.
         data: &'p [u8],
     },
+    /// The same, but another relay of this server has that socket.
+    Handover {
+        /// Which one.
+        thread: u16,
+        /// From this relayed address.
+        from: SocketAddr,
+        /// To this one.
+        to: SocketAddr,
+        /// A part of the packet.
+        data: &'p [u8],
+    },
     /// Data is to be sent to a peer.
     Relay {
         /// From this socket.
@@ -251,14 +284,12 @@ pub struct Relay {
     config: Config,
     access: Access,
     nonces: Nonces,
-    quota: Arc<Quota>,
+    shared: Arc<Shared>,
     /// IPv4 and IPv6, as far as there are addresses to give away.
     families: [Option<Family>; 2],
     allocations: HashMap<Client, Box<Allocation>, RandomState>,
     /// Whose a socket is.
     owners: Vec<Option<Client>>,
-    /// In the order in which they end.
-    reservations: VecDeque<Reservation>,
     connections: HashMap<ConnectionId, Connection, RandomState>,
     strangers: SourceBudget,
     bindings: SourceBudget,
@@ -279,28 +310,12 @@ pub struct Drain {
 struct Family {
     address: RelayAddress,
     ports: Ports,
-    /// The sockets of allocations, by their ports.
-    sockets: Box<[Option<RelaySocket>]>,
 }
 
 impl Family {
-    fn new((address, ports): (RelayAddress, Ports)) -> Self {
-        Self {
-            sockets: vec![None; ports.range().len()].into(),
-            address,
-            ports,
-        }
-    }
-
-    fn place(&mut self, port: u16) -> Option<&mut Option<RelaySocket>> {
-        let index = u32::from(port).checked_sub(self.ports.range().start)?;
-        self.sockets.get_mut(index as usize)
-    }
-
-    /// The socket of an allocation at this address, whether it is named as clients know it or as it is here.
-    fn socket_at(&mut self, peer: SocketAddr) -> Option<RelaySocket> {
-        let is_ours = peer.ip() == self.address.external || peer.ip() == self.address.local;
-        is_ours.then(|| self.place(peer.port()).copied().flatten())?
+    /// Whether allocations are at this address, whether it is named as clients know it or as it is here.
+    fn is_at(&self, ip: IpAddr) -> bool {
+        ip == self.address.external || ip == self.address.local
     }
 }
 
@@ -311,7 +326,7 @@ impl Relay {
         config: Config,
         access: Access,
         nonces: Nonces,
-        quota: Arc<Quota>,
+        shared: Arc<Shared>,
         families: [Option<(RelayAddress, Ports)>; 2],
         seed: u64,
     ) -> Self {
@@ -321,11 +336,10 @@ impl Relay {
             config,
             access,
             nonces,
-            quota,
-            families: families.map(|it| it.map(Family::new)),
+            shared,
+            families: families.map(|it| it.map(|(address, ports)| Family { address, ports })),
             allocations: HashMap::default(),
             owners: Vec::new(),
-            reservations: VecDeque::new(),
             connections: HashMap::default(),
             transactions: Transactions::new(seed.rotate_left(16)),
             drain: None,
@@ -413,7 +427,7 @@ impl Relay {
         for client in ended {
             self.free(&client, now, sockets);
         }
-        self.sweep_reservations(now, sockets);
+        self.sweep_ports(now, sockets);
         self.sweep_connections(now, sockets);
     }
 
@@ -445,8 +459,7 @@ impl Relay {
         now: Now,
         sockets: &mut impl Sockets,
     ) -> Option<Client> {
-        let family = self.families[family_of(relayed)].as_mut()?;
-        let socket = family.socket_at(relayed)?;
+        let socket = self.socket_at(relayed)?;
         let client = self.owners.get(socket.0 as usize).copied().flatten()?;
         self.free(&client, now, sockets);
         Some(client)
@@ -458,9 +471,17 @@ impl Relay {
         &self.tally
     }
 
-    /// Ports that are kept for whoever has their tokens.
+    /// The socket of an allocation of this relay.
     #[must_use]
-    pub fn reserved_count(&self) -> usize {
-        self.reservations.len()
+    pub fn socket_at(&self, relayed: SocketAddr) -> Option<RelaySocket> {
+        let place = self.place_of(relayed)?;
+        (place.thread == self.config.thread).then_some(place.socket)
+    }
+
+    /// Where the allocation with this relayed address is, on this server.
+    fn place_of(&self, relayed: SocketAddr) -> Option<Place> {
+        let family = family_of(relayed);
+        let is_ours = self.families[family].as_ref()?.is_at(relayed.ip());
+        is_ours.then(|| self.shared.places.at(family, relayed.port()))?
     }
 }

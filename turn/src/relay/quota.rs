@@ -15,7 +15,7 @@ pub struct QuotaLimits {
 
 /// Allocations as all threads count them. Asked when one is made or ends, never for a packet.
 #[derive(Debug)]
-pub struct Quota {
+pub(super) struct Quota {
     limits: QuotaLimits,
     counts: Mutex<Counts>,
 }
@@ -28,8 +28,7 @@ struct Counts {
 
 impl Quota {
     /// With nothing allocated.
-    #[must_use]
-    pub fn new(limits: QuotaLimits) -> Self {
+    pub(super) fn new(limits: QuotaLimits) -> Self {
         Self {
             limits,
             counts: Mutex::default(),
@@ -37,7 +36,7 @@ impl Quota {
     }
 
     /// Counts one more, unless there are as many as there may be.
-    pub fn take(&self, user: &[u8]) -> bool {
+    pub(super) fn take(&self, user: &[u8]) -> bool {
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
         if counts.total >= self.limits.total || self.limits.per_user == 0 {
             return false;
@@ -55,7 +54,7 @@ impl Quota {
     }
 
     /// Counts one less.
-    pub fn give_back(&self, user: &[u8]) {
+    pub(super) fn give_back(&self, user: &[u8]) {
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
         let owner = owner(user);
         let Some(count) = counts.by_user.get_mut(owner) else {
@@ -70,8 +69,7 @@ impl Quota {
     }
 
     /// How many there are.
-    #[must_use]
-    pub fn total(&self) -> u32 {
+    pub(super) fn total(&self) -> u32 {
         self.counts
             .lock()
             .unwrap_or_else(PoisonError::into_inner)

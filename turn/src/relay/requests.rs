@@ -4,12 +4,11 @@ use std::net::{IpAddr, SocketAddr};
 
 use smallvec::SmallVec;
 
-use super::allocation::{
-    Allocation, Made, RESERVATION_S, Relayed, Reservation, TOKEN_BYTES, family_of, user_key,
-};
+use super::allocation::{Allocation, Made, Relayed, family_of, user_key};
 use super::answer::Answer;
 use super::authentication::Known;
-use super::{Action, Client, Now, Relay, Sockets};
+use super::reservations::{RESERVATION_S, Reservation, ReservationToken};
+use super::{Action, Client, Now, Relay, RelayAddress, Sockets};
 use crate::budget::Meter;
 use crate::peers::{PeerRefused, Peers};
 use crate::policy::canonical_socket;
@@ -20,6 +19,9 @@ const UDP: u8 = 17;
 const TCP: u8 = 6;
 const IPV4: u8 = 1;
 const IPV6: u8 = 2;
+
+/// Pairs that are tried, of which the second port turns out to be somebody else's.
+const PAIRS_MAX: usize = 4;
 
 /// Ports that are tried before there are said to be none: somebody else on this host may have them.
 const BINDS_MAX: usize = 16;
@@ -75,7 +77,7 @@ struct Asked {
     /// IPv6 besides IPv4.
     both: bool,
     wanted: Wanted,
-    token: Option<[u8; TOKEN_BYTES]>,
+    token: Option<ReservationToken>,
 }
 
 impl Relay {
@@ -199,7 +201,7 @@ impl Relay {
                 None => answer.error(code::INSUFFICIENT_CAPACITY),
             };
         }
-        if !self.quota.take(&known.user) {
+        if !self.shared.quota.take(&known.user) {
             self.tally.over_quota += 1;
             return answer.error(code::ALLOCATION_QUOTA);
         }
@@ -215,7 +217,7 @@ impl Relay {
                 self.tally.allocations_made += 1;
             }
             Err(code) => {
-                self.quota.give_back(&known.user);
+                self.shared.quota.give_back(&known.user);
                 if code == code::INSUFFICIENT_CAPACITY {
                     self.tally.without_port += 1;
                 }
@@ -307,21 +309,15 @@ impl Relay {
         let mut relayed = [None; 2];
         let (mut token, mut refused) = (None, None);
         if let Some(of) = asked.token {
-            let (family, socket) = self.redeem(of, user).ok_or(code::INSUFFICIENT_CAPACITY)?;
+            let (family, socket) = self.redeem(of, user, now, sockets)?;
             relayed[family] = Some(socket);
+        } else if asked.wanted == Wanted::Pair {
+            let (one, of_other) = self.open_pair(asked.family, user, now, sockets)?;
+            relayed[asked.family] = Some(one);
+            token = Some(of_other);
         } else {
             let one = self.open(asked.family, asked.wanted, asked.is_tcp, user, now, sockets)?;
             relayed[asked.family] = Some(one);
-            if asked.wanted == Wanted::Pair {
-                token = match self.reserve(asked.family, one.address.port() + 1, user, now, sockets)
-                {
-                    Ok(token) => Some(token),
-                    Err(code) => {
-                        self.close(asked.family, one, user, now, sockets);
-                        return Err(code);
-                    }
-                };
-            }
         }
         if asked.both {
             // One family is better than none (RFC 8656 section 7.2).
@@ -394,7 +390,28 @@ impl Relay {
         Err(code::INSUFFICIENT_CAPACITY)
     }
 
-    /// Opens the second socket of a pair and keeps it for whoever has the token.
+    /// Opens a socket on an even port, and keeps the next for whoever has the token.
+    fn open_pair(
+        &mut self,
+        family: usize,
+        user: &[u8],
+        now: Now,
+        sockets: &mut impl Sockets,
+    ) -> Result<(Relayed, ReservationToken), u16> {
+        if !self.shared.reservations.has_room(user) {
+            return Err(code::INSUFFICIENT_CAPACITY);
+        }
+        for _ in 0..PAIRS_MAX {
+            let one = self.open(family, Wanted::Pair, false, user, now, sockets)?;
+            match self.reserve(family, one.address.port() + 1, user, now, sockets) {
+                Some(token) => return Ok((one, token)),
+                None => self.close(family, one, user, now, sockets),
+            }
+        }
+        Err(code::INSUFFICIENT_CAPACITY)
+    }
+
+    /// Keeps a port that was drawn, unless it cannot be had.
     fn reserve(
         &mut self,
         family: usize,
@@ -402,35 +419,39 @@ impl Relay {
         user: &[u8],
         now: Now,
         sockets: &mut impl Sockets,
-    ) -> Result<[u8; TOKEN_BYTES], u16> {
-        let Some(of) = &mut self.families[family] else {
-            return Err(code::ADDRESS_FAMILY_NOT_SUPPORTED);
+    ) -> Option<ReservationToken> {
+        let RelayAddress { local, external } = self.families[family].as_ref()?.address;
+        let token = getrandom::u64().ok().map(u64::to_be_bytes);
+        let kept = token.filter(|token| sockets.keep(*token, SocketAddr::new(local, port)).is_ok());
+        let Some(token) = kept else {
+            self.give_back(family, port, NOBODY, now);
+            return None;
         };
-        let opened = sockets.open(SocketAddr::new(of.address.local, port));
-        let (Ok(token), Ok(socket)) = (getrandom::u64(), opened) else {
-            of.ports.give_back(port, NOBODY, now.s());
-            return Err(code::INSUFFICIENT_CAPACITY);
-        };
-        let token = token.to_be_bytes();
-        self.reservations.push_back(Reservation {
+        self.shared.reservations.keep(Reservation {
             token,
             user: user.into(),
-            family,
-            relayed: Relayed {
-                socket,
-                address: SocketAddr::new(of.address.external, port),
-            },
+            address: SocketAddr::new(external, port),
             until_s: now.s().saturating_add(RESERVATION_S),
         });
-        Ok(token)
+        Some(token)
     }
 
     /// The socket that was kept for this token of this user, once.
-    fn redeem(&mut self, token: [u8; TOKEN_BYTES], user: &[u8]) -> Option<(usize, Relayed)> {
-        let is_it = |it: &Reservation| it.token == token && *it.user == *user;
-        let at = self.reservations.iter().position(is_it)?;
-        let reservation = self.reservations.remove(at)?;
-        Some((reservation.family, reservation.relayed))
+    fn redeem(
+        &mut self,
+        token: ReservationToken,
+        user: &[u8],
+        now: Now,
+        sockets: &mut impl Sockets,
+    ) -> Result<(usize, Relayed), u16> {
+        let kept = self.shared.reservations.redeem(token, user, now.s());
+        let Reservation { address, .. } = kept.ok_or(code::INSUFFICIENT_CAPACITY)?;
+        let family = family_of(address);
+        let Ok(socket) = sockets.take_up(token) else {
+            self.give_back(family, address.port(), user_key(user), now);
+            return Err(code::INSUFFICIENT_CAPACITY);
+        };
+        Ok((family, Relayed { socket, address }))
     }
 
     fn refresh(

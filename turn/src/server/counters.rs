@@ -8,7 +8,7 @@ fanfare_engine::counters! {
     /// What the numbers of one thread were at one moment.
     pub struct RelaySnapshot;
     allocations: Gauge, "Allocations.";
-    sockets: Gauge, "Sockets of relayed addresses, reserved ones included.";
+    sockets: Gauge, "Sockets of relayed addresses.";
     streams: Gauge, "Clients connected over TCP or TLS.";
     connections: Gauge, "Connections to peers, those that are being made included.";
     client_packets: Counter, "Datagrams and messages of clients.";
@@ -18,6 +18,8 @@ fanfare_engine::counters! {
     packets_to_clients: Counter, "Packets relayed from peers to clients.";
     bytes_to_clients: Counter, "Bytes of data relayed from peers to clients.";
     packets_hairpin: Counter, "Packets handed from one allocation to another without leaving the process (counted in both directions, too).";
+    packets_handed_over: Counter, "Packets handed to another thread that has the allocation they are for.";
+    packets_not_handed_over: Counter, "Packets lost because that thread was too far behind.";
     datagrams_sent: Counter, "Datagrams handed to the kernel.";
     allocations_made: Counter, "Allocations made.";
     allocations_over_quota: Counter, "Allocations refused because the user, or all together, had as many as they may (486).";

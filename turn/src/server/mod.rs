@@ -6,12 +6,13 @@
 //! client ◀────────────── outbox ◀──── Relay ◀── datagrams ◀──────────── peer
 //! ```
 //!
-//! The kernel always hands a client's datagrams to the same thread, so an allocation belongs to one thread, and nothing is
-//! shared but the quotas. A turn of a thread receives what there is, decides what becomes of it, and sends it: from the
+//! The kernel always hands a client's datagrams to the same thread, so an allocation belongs to one thread. What clients of two
+//! threads send each other is handed over in memory; beyond that nothing is shared but the quotas and who has which port. A turn of a thread receives what there is, decides what becomes of it, and sends it: from the
 //! buffers that it was received in, with what has to go before it written in front of it.
 
 mod command;
 mod counters;
+mod handover;
 mod outbox;
 mod pipes;
 mod sockets;

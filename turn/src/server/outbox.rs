@@ -5,6 +5,8 @@ use std::ops::Range;
 
 use fanfare_engine::ring::{BufferLease, Datagram, Slot, TRAIN_BYTES_MAX, TRAIN_CARS_MAX};
 
+use super::handover::{Handover, Letter, Parcel};
+
 /// The longest datagram that is joined with others to a train: what fits a packet of Ethernet over IPv6. A longer one is cut
 /// by IP on its way, and a train's cars may not be.
 const CAR_BYTES_MAX: usize = 1_452;
@@ -19,7 +21,7 @@ const PIECES_OF_ONE_MAX: usize = 3;
 #[derive(Debug)]
 pub(super) struct Outbox {
     /// What was received, kept until what is passed on of it has been sent.
-    packets: Vec<BufferLease>,
+    packets: Vec<Kept>,
     /// Answers, and what goes before data that has no room for it.
     bytes: Vec<u8>,
     pieces: Vec<Piece>,
@@ -38,6 +40,13 @@ impl Default for Outbox {
             car_bytes_max: CAR_BYTES_MAX,
         }
     }
+}
+
+/// What was received: from a socket, or from another thread.
+#[derive(Debug)]
+enum Kept {
+    Buffer(BufferLease),
+    Parcel(Parcel),
 }
 
 /// A received packet that is kept.
@@ -92,13 +101,27 @@ pub(super) struct Data {
 impl Outbox {
     /// Keeps what was received until the next [`clear`](Self::clear).
     pub(super) fn keep(&mut self, buffer: BufferLease) -> Packet {
-        self.packets.push(buffer);
+        self.packets.push(Kept::Buffer(buffer));
         Packet(count(self.packets.len() - 1))
+    }
+
+    /// Keeps what another thread has handed over, likewise.
+    pub(super) fn keep_parcel(&mut self, parcel: Parcel) -> Packet {
+        self.packets.push(Kept::Parcel(parcel));
+        Packet(count(self.packets.len() - 1))
+    }
+
+    /// A packet of a parcel, by its number.
+    pub(super) fn letter(&self, packet: Packet, number: usize) -> Option<Letter> {
+        match &self.packets[packet.0 as usize] {
+            Kept::Parcel(parcel) => parcel.letter(number),
+            Kept::Buffer(_) => None,
+        }
     }
 
     /// The buffer of a packet, and the bytes that answers are appended to.
     pub(super) fn packet(&mut self, packet: Packet) -> (&[u8], &mut Vec<u8>) {
-        (&self.packets[packet.0 as usize], &mut self.bytes)
+        (self.packets[packet.0 as usize].bytes(), &mut self.bytes)
     }
 
     /// The bytes that answers are appended to.
@@ -153,7 +176,8 @@ impl Outbox {
             // In place: most packets leave as one slice of the buffer that they came in.
             Some(packet) if header.len() <= data.room => {
                 let start = data.range.start - header.len();
-                let place = &mut self.packets[packet.0 as usize][start..data.range.start];
+                let packet = &mut self.packets[packet.0 as usize];
+                let place = &mut packet.bytes_mut()[start..data.range.start];
                 place.copy_from_slice(header);
                 piece.start = count(start);
                 self.bytes.truncate(header_at);
@@ -212,9 +236,13 @@ impl Outbox {
         self.car_bytes_max = self.car_bytes_max.min(bytes.saturating_sub(1));
     }
 
-    /// Everything was sent: the packets go back to the ring.
-    pub(super) fn clear(&mut self) {
-        self.packets.clear();
+    /// Everything was sent: the packets go back to the ring, or to the thread that they are from.
+    pub(super) fn clear(&mut self, handover: &Handover) {
+        for kept in self.packets.drain(..) {
+            if let Kept::Parcel(parcel) = kept {
+                handover.give_back(parcel);
+            }
+        }
         self.bytes.clear();
         self.pieces.clear();
         self.sends.clear();
@@ -293,8 +321,24 @@ impl Outbox {
     fn slice(&self, piece: Piece) -> &[u8] {
         let range = piece.start as usize..piece.end as usize;
         match piece.packet {
-            Some(packet) => &self.packets[packet.0 as usize][range],
+            Some(packet) => &self.packets[packet.0 as usize].bytes()[range],
             None => &self.bytes[range],
+        }
+    }
+}
+
+impl Kept {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Buffer(buffer) => buffer,
+            Self::Parcel(parcel) => parcel.bytes(),
+        }
+    }
+
+    fn bytes_mut(&mut self) -> &mut [u8] {
+        match self {
+            Self::Buffer(buffer) => buffer,
+            Self::Parcel(parcel) => parcel.bytes_mut(),
         }
     }
 }

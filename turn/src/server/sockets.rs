@@ -2,8 +2,12 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use fanfare_engine::ring::{KernelRing, Ring, Slot, Token, UdpOptions, bind_udp};
+use fanfare_engine::ring::{
+    KernelRing, Ring, Slot, Token, UdpOptions, bind_udp, set_receive_bytes,
+};
 
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
@@ -11,7 +15,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use super::kinds;
 use super::streams::Streams;
-use crate::relay::{ConnectionId, RelaySocket, Sockets};
+use crate::relay::{ConnectionId, RelaySocket, ReservationToken, Sockets};
 
 /// How the sockets of relayed addresses are made.
 const OPTIONS: UdpOptions = UdpOptions {
@@ -21,6 +25,22 @@ const OPTIONS: UdpOptions = UdpOptions {
     receive_bytes: 1 << 20,
     send_bytes: 1 << 20,
 };
+
+/// Nobody reads from one that is kept: what comes until it is taken up needs no room. The kernel gives two kilobytes.
+const KEPT_OPTIONS: UdpOptions = UdpOptions {
+    receive_bytes: 1,
+    ..OPTIONS
+};
+
+/// Sockets that are kept for whoever has their tokens, which may be a client of any thread.
+#[derive(Debug, Clone, Default)]
+pub(super) struct KeptSockets(Arc<Mutex<HashMap<ReservationToken, OwnedFd, RandomState>>>);
+
+impl KeptSockets {
+    fn lock(&self) -> MutexGuard<'_, HashMap<ReservationToken, OwnedFd, RandomState>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 /// Connections of peers that wait for one turn of the thread.
 const BACKLOG: i32 = 64;
@@ -37,6 +57,7 @@ pub(super) struct RelaySockets {
     silent: Vec<RelaySocket>,
     /// Those that peers connect to.
     listeners: HashMap<u32, TcpListener, RandomState>,
+    kept: KeptSockets,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -60,6 +81,13 @@ enum Phase {
 }
 
 impl RelaySockets {
+    pub(super) fn new(kept: KeptSockets) -> Self {
+        Self {
+            kept,
+            ..Self::default()
+        }
+    }
+
     /// How many there are, those that are being closed included.
     pub(super) const fn open_count(&self) -> u32 {
         self.open
@@ -237,6 +265,25 @@ impl Sockets for Opener<'_> {
         let Slot(slot) = self.ring.install(socket.try_clone()?.into())?;
         self.sockets.listeners.insert(slot, socket.into());
         Ok(self.sockets.opened(slot, kinds::PEERS, self.ring))
+    }
+
+    fn keep(&mut self, token: ReservationToken, local: SocketAddr) -> io::Result<()> {
+        let socket = bind_udp(local, &KEPT_OPTIONS)?;
+        self.sockets.kept.lock().insert(token, socket);
+        Ok(())
+    }
+
+    fn take_up(&mut self, token: ReservationToken) -> io::Result<RelaySocket> {
+        let socket = self.sockets.kept.lock().remove(&token);
+        let socket = socket.ok_or(io::ErrorKind::NotFound)?;
+        set_receive_bytes(socket.as_fd(), OPTIONS.receive_bytes)?;
+        let Slot(slot) = self.ring.install(socket)?;
+        Ok(self.sockets.opened(slot, kinds::RELAY, self.ring))
+    }
+
+    fn give_up(&mut self, token: ReservationToken) {
+        let socket = self.sockets.kept.lock().remove(&token);
+        debug_assert!(socket.is_some(), "given up twice");
     }
 
     fn close(&mut self, socket: RelaySocket) {

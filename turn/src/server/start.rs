@@ -10,20 +10,22 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use fanfare_engine::ring::{
-    self, KernelRing, ListenError, RingConfig, RingSetupError, UdpOptions, Waker, bind_udp,
+    self, KernelRing, ListenError, Peer, RingConfig, RingSetupError, UdpOptions, Waker, bind_udp,
     listen_per_shard, local_addr, raise_nofile, steer_by_source,
 };
 
 use super::command::Command;
 use super::counters::{Counters, RelaySnapshot};
+use super::handover::{Desks, Handover};
 use super::outbox::Outbox;
-use super::sockets::RelaySockets;
+use super::sockets::{KeptSockets, RelaySockets};
 use super::streams::{Acceptor, StreamLimits, Streams};
 use super::thread::{Listener, RelayThread};
 use crate::nonce::Nonces;
 use crate::ports::Ports;
 use crate::relay::{
-    Access, AllocationInfo, Config, Drain, Quota, QuotaLimits, Relay, RelayAddress, Transport,
+    Access, AllocationInfo, Config, Drain, QuotaLimits, RELAYS_MAX, Relay, RelayAddress,
+    SOCKETS_MAX, Shared, Transport,
 };
 
 /// Operations that fit in one submission; a batch of sends is as large.
@@ -114,7 +116,7 @@ pub struct Server {
 #[derive(Debug, Clone)]
 pub struct ServerHandle {
     threads: Arc<[Thread]>,
-    quota: Arc<Quota>,
+    relays: Arc<Shared>,
 }
 
 #[derive(Debug)]
@@ -168,13 +170,14 @@ impl Server {
                 }
             }
         }
-        let quota = Arc::new(Quota::new(config.quota));
+        let relays = Arc::new(Shared::new(config.quota, &config.ports));
+        let (desks, kept) = (Desks::new(count), KeptSockets::default());
         let shared = Arc::new(config);
         let started = Instant::now();
         let mut server = Self {
             handle: ServerHandle {
                 threads: Arc::new([]),
-                quota: Arc::clone(&quota),
+                relays: Arc::clone(&relays),
             },
             udp: shared.udp.clone(),
             tcp: shared.tcp.clone(),
@@ -182,14 +185,19 @@ impl Server {
             threads: Vec::new(),
         };
         let mut handles = Vec::new();
+        let mut rings = Vec::new();
+        let mut starting = Vec::new();
         for (index, sockets) in (0..count).zip(sockets) {
             let (commands, inbox) = channel();
             let (ready, readiness) = channel();
+            let (all_rings, peers) = channel();
             let counters = Arc::new(Counters::default());
             let start = ThreadStart {
                 index,
                 config: Arc::clone(&shared),
-                quota: Arc::clone(&quota),
+                relays: Arc::clone(&relays),
+                handover: Handover::new(index, desks.clone()),
+                kept: kept.clone(),
                 nonces: Nonces::new(nonce_key),
                 counters: Arc::clone(&counters),
                 sockets,
@@ -198,27 +206,27 @@ impl Server {
             };
             let thread = std::thread::Builder::new()
                 .name(format!("relay-{index}"))
-                .spawn(move || start.run(&ready))
+                .spawn(move || start.run(&ready, &peers))
                 .map_err(os("starting a thread"))?;
             server.threads.push(thread);
-            // A thread that ends without a word has panicked, and said so.
-            let waker = readiness
+            // A thread that ends without a word has panicked, and said so. Those before it end when they hear that there is
+            // nobody to tell them of the others.
+            let ring = readiness
                 .recv()
-                .unwrap_or_else(|_| Err(StartError::Config("a relay thread ended".to_owned())));
-            match waker {
-                Ok(waker) => handles.push(Thread {
-                    commands,
-                    waker,
-                    counters,
-                }),
-                Err(error) => {
-                    server.handle.threads = handles.into();
-                    server.stop();
-                    return Err(error);
-                }
-            }
+                .unwrap_or_else(|_| Err(StartError::Config("a relay thread ended".to_owned())))?;
+            handles.push(Thread {
+                commands,
+                waker: ring.waker().clone(),
+                counters,
+            });
+            rings.push(ring);
+            starting.push(all_rings);
         }
         server.handle.threads = handles.into();
+        for thread in starting {
+            // It waits for this, whatever happens.
+            let _ = thread.send(rings.clone());
+        }
         Ok(server)
     }
 
@@ -269,7 +277,7 @@ impl ServerHandle {
     /// Allocations that there are, the ones being made included.
     #[must_use]
     pub fn allocation_count(&self) -> u32 {
-        self.quota.total()
+        self.relays.allocation_count()
     }
 
     /// All allocations; of a thread that does not answer within seconds, none.
@@ -337,7 +345,9 @@ struct ThreadSockets {
 struct ThreadStart {
     index: u16,
     config: Arc<ServerConfig>,
-    quota: Arc<Quota>,
+    relays: Arc<Shared>,
+    handover: Handover,
+    kept: KeptSockets,
     nonces: Nonces,
     counters: Arc<Counters>,
     sockets: ThreadSockets,
@@ -346,12 +356,23 @@ struct ThreadStart {
 }
 
 impl ThreadStart {
-    fn run(self, ready: &Sender<Result<Waker, StartError>>) -> io::Result<()> {
+    fn run(
+        self,
+        ready: &Sender<Result<Peer, StartError>>,
+        all_rings: &Receiver<Vec<Peer>>,
+    ) -> io::Result<()> {
         match self.make() {
-            Ok(thread) => {
+            Ok(mut thread) => {
                 // The one who starts us waits for it.
-                let _ = ready.send(Ok(thread.ring.waker()));
-                thread.run()
+                let _ = ready.send(Ok(thread.ring.peer()));
+                match all_rings.recv() {
+                    Ok(rings) => {
+                        thread.ring.set_peers(rings);
+                        thread.run()
+                    }
+                    // Another one could not be started.
+                    Err(_) => Ok(()),
+                }
             }
             Err(error) => {
                 let _ = ready.send(Err(error));
@@ -405,19 +426,21 @@ impl ThreadStart {
             ring,
             relay: Relay::new(
                 Config {
+                    thread: self.index,
                     can_send_whole,
                     listeners: config.udp.clone(),
                     ..config.config.clone()
                 },
                 config.access.clone(),
                 self.nonces,
-                self.quota,
+                self.relays,
                 families,
                 seed,
             ),
             listeners,
             acceptors,
-            sockets: RelaySockets::default(),
+            sockets: RelaySockets::new(self.kept),
+            handover: self.handover,
             streams: Streams::new(
                 config.streams,
                 config.config.peers.channels,
@@ -439,6 +462,11 @@ fn check(config: &ServerConfig) -> Result<(), StartError> {
     let refuse = |why: &str| Err(StartError::Config(why.to_owned()));
     if config.threads == 0 {
         return refuse("at least one thread is needed");
+    }
+    if config.threads > RELAYS_MAX || config.sockets_per_thread_max > SOCKETS_MAX {
+        return Err(StartError::Config(format!(
+            "there may be {RELAYS_MAX} threads at most, with {SOCKETS_MAX} sockets each"
+        )));
     }
     if let Some(addr) = config.udp.iter().find(|it| it.ip().is_unspecified()) {
         return Err(StartError::Config(format!(

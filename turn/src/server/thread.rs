@@ -13,6 +13,7 @@ use fanfare_engine::ring::{
 
 use super::command::Command;
 use super::counters::Counters;
+use super::handover::{Full, Handover, Letter, PARCELS_MAX};
 use super::kinds;
 use super::outbox::{Data, Outbox, Packet};
 use super::sockets::{Opener, RelaySockets};
@@ -31,6 +32,9 @@ const WAIT_MAX: Duration = Duration::from_millis(500);
 /// Commands that are handled in one turn.
 const COMMANDS_PER_TURN: usize = 16;
 
+/// Parcels of other threads that are delivered in one turn: as many as may wait.
+const PARCELS_PER_TURN: usize = PARCELS_MAX;
+
 /// The longest message that a client may send on a stream: the longest ChannelData, with its padding.
 const DATA_BYTES_MAX: usize = 4 + 65_536;
 
@@ -47,6 +51,7 @@ pub(super) struct RelayThread {
     pub(super) sockets: RelaySockets,
     pub(super) streams: Streams,
     pub(super) outbox: Outbox,
+    pub(super) handover: Handover,
     pub(super) commands: Receiver<Command>,
     pub(super) counters: Arc<Counters>,
     pub(super) started: Instant,
@@ -86,11 +91,18 @@ impl RelayThread {
         let mut completions = Vec::with_capacity(256);
         while !self.is_stopped {
             self.listen_again();
-            self.ring.turn(WAIT_MAX, &mut completions)?;
+            let wait = if self.handover.has_more() {
+                Duration::ZERO
+            } else {
+                WAIT_MAX
+            };
+            self.ring.turn(wait, &mut completions)?;
             let now = self.now();
             for completion in completions.drain(..) {
                 self.handle(completion, now);
             }
+            self.receive_handed_over(now);
+            self.hand_over();
             self.flush();
             self.handle_commands(now);
             if now.ns.saturating_sub(self.swept_ns) >= SWEEP_EVERY_NS {
@@ -259,6 +271,20 @@ impl RelayThread {
                 let data = self.place(message, at);
                 self.deliver(to, from, &data, now);
             }
+            Action::Handover {
+                thread,
+                from,
+                to,
+                data,
+            } => {
+                counters.bytes_to_peers.add(data.len() as u64);
+                counters.packets_to_peers.inc();
+                counters.packets_handed_over.inc();
+                self.handover.put(thread, from, to, data);
+                if self.handover.is_heavy(thread) {
+                    self.hand_over_to(thread);
+                }
+            }
             Action::Relay {
                 from,
                 to,
@@ -366,6 +392,47 @@ impl RelayThread {
                     self.counters.stream_messages_dropped.inc();
                 }
                 self.outbox.bytes().truncate(header_at);
+            }
+        }
+    }
+
+    /// Hands over what this turn has for other threads.
+    fn hand_over(&mut self) {
+        for thread in self.handover.receivers() {
+            self.hand_over_to(thread);
+        }
+    }
+
+    fn hand_over_to(&mut self, thread: u16) {
+        match self.handover.hand_over(thread) {
+            Ok(true) => self.ring.wake(thread),
+            Ok(false) => {}
+            Err(Full(lost)) => self.counters.packets_not_handed_over.add(lost as u64),
+        }
+    }
+
+    /// Delivers what other threads have handed over.
+    fn receive_handed_over(&mut self, now: Now) {
+        for _ in 0..PARCELS_PER_TURN {
+            let Some(parcel) = self.handover.receive() else {
+                return;
+            };
+            let packet = self.outbox.keep_parcel(parcel);
+            let mut number = 0;
+            while let Some(Letter { from, to, range }) = self.outbox.letter(packet, number) {
+                number += 1;
+                // The allocation may have ended on its way.
+                let Some(socket) = self.relay.socket_at(to) else {
+                    self.counters.count(Dropped::NoAllocation);
+                    continue;
+                };
+                self.counters.packets_hairpin.inc();
+                let data = Data {
+                    packet: Some(packet),
+                    range,
+                    room: HEAD_BYTES,
+                };
+                self.deliver(socket, from, &data, now);
             }
         }
     }
@@ -537,7 +604,7 @@ impl RelayThread {
                 .send_datagrams(self.outbox.sends(), &mut self.failed);
             self.counters.datagrams_sent.add(self.outbox.datagrams());
             self.handle_failed();
-            self.outbox.clear();
+            self.outbox.clear(&self.handover);
         }
         self.streams.flush(&mut self.ring);
     }

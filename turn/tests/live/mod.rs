@@ -81,6 +81,9 @@ pub(crate) fn counted(server: &Server, is_so: impl Fn(&RelaySnapshot) -> bool) -
             sum.packets_to_peers += of.packets_to_peers;
             sum.packets_to_clients += of.packets_to_clients;
             sum.packets_hairpin += of.packets_hairpin;
+            sum.packets_handed_over += of.packets_handed_over;
+            sum.packets_not_handed_over += of.packets_not_handed_over;
+            sum.dropped_no_permission += of.dropped_no_permission;
             sum.datagrams_sent += of.datagrams_sent;
             sum.challenges += of.challenges;
             sum.network_errors += of.network_errors;
@@ -217,15 +220,25 @@ impl Client {
     }
 
     pub(crate) fn allocate(&mut self) -> SocketAddr {
+        self.allocate_with(&[]).0
+    }
+
+    /// With these attributes; the relayed address, and the whole answer.
+    pub(crate) fn allocate_with(
+        &mut self,
+        attributes: &[(AttributeType, &[u8])],
+    ) -> (SocketAddr, Vec<u8>) {
         let (code, answer) = self.ask(Method::ALLOCATE, |writer| {
             writer.attribute(AttributeType::REQUESTED_TRANSPORT, &[17, 0, 0, 0]);
+            for (kind, value) in attributes {
+                writer.attribute(*kind, value);
+            }
         });
         assert_eq!(code, None);
         let message = Message::parse(&answer).expect("a message");
         let relayed = message.first(AttributeType::XOR_RELAYED_ADDRESS);
-        message
-            .address(relayed.expect("an address"))
-            .expect("an address")
+        let relayed = message.address(relayed.expect("an address"));
+        (relayed.expect("an address"), answer)
     }
 
     pub(crate) fn bind(&mut self, channel: u16, peer: SocketAddr) -> Option<u16> {

@@ -10,8 +10,8 @@ use fanfare_turn::nonce::Nonces;
 use fanfare_turn::policy::PeerPolicy;
 use fanfare_turn::ports::Ports;
 use fanfare_turn::relay::{
-    Access, Action, Client, Config, ConnectionId, Dropped, Now, Quota, QuotaLimits, Relay,
-    RelayAddress, RelaySocket, Sockets, Transport,
+    Access, Action, Client, Config, ConnectionId, Dropped, Now, QuotaLimits, Relay, RelayAddress,
+    RelaySocket, ReservationToken, Shared, Sockets, Transport,
 };
 use fanfare_turn::stun::{
     AttributeType, Class, Integrity, Key, Message, Method, PasswordAlgorithm, TransactionId, Writer,
@@ -30,19 +30,48 @@ pub(crate) struct Host {
     /// Connections to peers.
     pub(crate) connections: BTreeMap<ConnectionId, SocketAddr>,
     pub(crate) disconnected: Vec<ConnectionId>,
+    /// Open, but nobody's yet.
+    pub(crate) kept: BTreeMap<ReservationToken, SocketAddr>,
 }
 
-impl Sockets for Host {
-    fn open(&mut self, local: SocketAddr) -> std::io::Result<RelaySocket> {
-        if self.taken.contains(&local.port()) || self.open.values().any(|it| *it == local) {
+impl Host {
+    fn is_free(&self, local: SocketAddr) -> std::io::Result<()> {
+        let mut all = self.open.values().chain(self.kept.values());
+        if self.taken.contains(&local.port()) || all.any(|it| *it == local) {
             return Err(std::io::ErrorKind::AddrInUse.into());
         }
+        Ok(())
+    }
+
+    fn add(&mut self, local: SocketAddr) -> RelaySocket {
         let number = (0..)
             .find(|it| !self.open.contains_key(it))
             .expect("a number");
         self.open.insert(number, local);
         self.opened += 1;
-        Ok(RelaySocket(number))
+        RelaySocket(number)
+    }
+}
+
+impl Sockets for Host {
+    fn open(&mut self, local: SocketAddr) -> std::io::Result<RelaySocket> {
+        self.is_free(local)?;
+        Ok(self.add(local))
+    }
+
+    fn keep(&mut self, token: ReservationToken, local: SocketAddr) -> std::io::Result<()> {
+        self.is_free(local)?;
+        assert!(self.kept.insert(token, local).is_none(), "kept twice");
+        Ok(())
+    }
+
+    fn take_up(&mut self, token: ReservationToken) -> std::io::Result<RelaySocket> {
+        let local = self.kept.remove(&token).expect("it was kept");
+        Ok(self.add(local))
+    }
+
+    fn give_up(&mut self, token: ReservationToken) {
+        assert!(self.kept.remove(&token).is_some(), "given up twice");
     }
 
     fn listen(&mut self, local: SocketAddr) -> std::io::Result<RelaySocket> {
@@ -75,9 +104,11 @@ impl Sockets for Host {
 pub(crate) struct World {
     pub(crate) relay: Relay,
     pub(crate) host: Host,
-    pub(crate) quota: Arc<Quota>,
+    pub(crate) shared: Arc<Shared>,
     pub(crate) now: Now,
     transaction: u64,
+    /// No other relay has allocations of what is shared.
+    is_alone: bool,
 }
 
 pub(crate) struct Setup {
@@ -121,7 +152,15 @@ impl Default for World {
 
 impl World {
     pub(crate) fn new(setup: Setup) -> Self {
-        let quota = Arc::new(Quota::new(setup.limits));
+        let shared = Arc::new(Shared::new(setup.limits, &setup.ports));
+        Self {
+            is_alone: true,
+            ..Self::beside(setup, shared)
+        }
+    }
+
+    /// One of several relays of a server.
+    pub(crate) fn beside(setup: Setup, shared: Arc<Shared>) -> Self {
         let family = |ip: &str| {
             let ip = ip.parse().expect("an address");
             let address = RelayAddress {
@@ -142,17 +181,18 @@ impl World {
                 },
                 access(&setup.allow),
                 Nonces::new([9; 32]),
-                Arc::clone(&quota),
+                Arc::clone(&shared),
                 families,
                 5,
             ),
             host: Host::default(),
-            quota,
+            shared,
             now: Now {
                 unix_s: 1_700_000_000,
                 ns: 77_000_000_000,
             },
             transaction: 0,
+            is_alone: false,
         }
     }
 
@@ -186,7 +226,11 @@ impl World {
             .map(|(_, it)| it.addresses().count())
             .sum();
         assert!(self.host.open.len() >= allocated);
-        assert_eq!(self.quota.total() as usize, self.relay.allocations().len());
+        let in_all = self.shared.allocation_count() as usize;
+        assert!(in_all >= self.relay.allocations().len());
+        if self.is_alone {
+            assert_eq!(in_all, self.relay.allocations().len());
+        }
     }
 }
 

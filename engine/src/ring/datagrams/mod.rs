@@ -14,7 +14,7 @@ pub use errors::{SocketError, read_error};
 pub use received::{HEAD_BYTES, Received};
 pub use sends::{Datagram, TRAIN_BYTES_MAX, TRAIN_CARS_MAX};
 pub(super) use sends::{SendSpace, set_whole};
-pub use socket::{UdpOptions, bind_udp};
+pub use socket::{UdpOptions, bind_udp, set_receive_bytes};
 
 pub(super) use errors::errors_header;
 pub(super) use received::datagrams_header;

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
@@ -65,12 +65,7 @@ pub fn bind_udp(addr: SocketAddr, options: &UdpOptions) -> io::Result<OwnedFd> {
         set(fd, level, option, 1)?;
     }
     if options.receive_bytes > 0 {
-        set_buffer(
-            fd,
-            libc::SO_RCVBUFFORCE,
-            libc::SO_RCVBUF,
-            options.receive_bytes,
-        )?;
+        set_receive_bytes(socket.as_fd(), options.receive_bytes)?;
     }
     if options.send_bytes > 0 {
         set_buffer(
@@ -82,6 +77,15 @@ pub fn bind_udp(addr: SocketAddr, options: &UdpOptions) -> io::Result<OwnedFd> {
     }
     socket.bind(&addr.into())?;
     Ok(socket.into())
+}
+
+/// Says how many bytes may wait to be received, as [`UdpOptions::receive_bytes`] does.
+///
+/// # Errors
+/// The system's.
+pub fn set_receive_bytes(socket: BorrowedFd<'_>, bytes: u32) -> io::Result<()> {
+    let fd = socket.as_raw_fd();
+    set_buffer(fd, libc::SO_RCVBUFFORCE, libc::SO_RCVBUF, bytes)
 }
 
 /// As many bytes as asked for, or as the system allows to those without privileges.
