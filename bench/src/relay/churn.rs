@@ -1,7 +1,7 @@
-//! Allocations that are made and given back, as fast as the relay does it, each from a port of its own: some relays do not
-//! know for a while what to make of a port that has given something back.
+//! Allocations that are made and given back, as fast as the relay does it, each from an address of loopback of its own: coturn
+//! refuses for seconds whoever comes from where something was given back (437), and ports come round within those.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use fanfare_turn::stun::{AttributeType, Message, Method, TransactionId};
@@ -18,6 +18,8 @@ pub struct Churn {
     relay: SocketAddr,
     user: User,
     clients: Vec<(Client, Step, TransactionId)>,
+    /// Clients that there have been.
+    connected: u32,
 }
 
 /// What has become of it.
@@ -41,11 +43,14 @@ impl Churn {
     /// # Errors
     /// There are not as many sockets.
     pub fn new(relay: SocketAddr, user: &User, clients: usize) -> Result<Self, RelayError> {
-        let clients = (0..clients).map(|_| Ok((connect(relay, user)?, Step::Allocating, [0; 12])));
+        let connect = |number| connect(relay, user, number);
+        let connected = u32::try_from(clients).unwrap_or(u32::MAX);
+        let clients = (0..connected).map(|it| Ok((connect(it)?, Step::Allocating, [0; 12])));
         Ok(Self {
             relay,
             user: user.clone(),
             clients: clients.collect::<Result<_, RelayError>>()?,
+            connected,
         })
     }
 
@@ -57,7 +62,8 @@ impl Churn {
         let began = Instant::now();
         let mut cycles = 0;
         for (client, step, transaction) in &mut self.clients {
-            *client = connect(self.relay, &self.user)?;
+            *client = connect(self.relay, &self.user, self.connected)?;
+            self.connected += 1;
             *step = Step::Allocating;
             *transaction = ask(client, *step)?;
         }
@@ -93,7 +99,8 @@ impl Churn {
                             left -= 1;
                             continue;
                         }
-                        *client = connect(self.relay, &self.user)?;
+                        *client = connect(self.relay, &self.user, self.connected)?;
+                        self.connected += 1;
                     }
                 }
                 *transaction = ask(client, *step)?;
@@ -118,10 +125,20 @@ impl Churn {
     }
 }
 
-fn connect(relay: SocketAddr, user: &User) -> Result<Client, RelayError> {
-    let client = Client::connect(relay, user)?;
+fn connect(relay: SocketAddr, user: &User, number: u32) -> Result<Client, RelayError> {
+    let from = match relay.ip() {
+        IpAddr::V4(ip) if ip.is_loopback() => address(number).into(),
+        ip => ip,
+    };
+    let client = Client::connect_from(from, relay, user)?;
     client.socket().set_nonblocking(true)?;
     Ok(client)
+}
+
+/// One of the upper half of loopback's, in turns.
+fn address(number: u32) -> Ipv4Addr {
+    const ADDRESSES: u32 = 1 << 22;
+    Ipv4Addr::from_bits(Ipv4Addr::new(127, 128, 0, 1).to_bits() + number % ADDRESSES)
 }
 
 fn ask(client: &mut Client, step: Step) -> Result<TransactionId, RelayError> {

@@ -1,7 +1,7 @@
 //! One client of a relay, over UDP.
 
 use std::io;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
 use fanfare_turn::stun::{
@@ -57,7 +57,15 @@ impl Client {
     /// # Errors
     /// There is no socket.
     pub fn connect(relay: SocketAddr, user: &User) -> Result<Self, RelayError> {
-        let socket = UdpSocket::bind((relay.ip(), 0))?;
+        Self::connect_from(relay.ip(), relay, user)
+    }
+
+    /// The same, from this address.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn connect_from(from: IpAddr, relay: SocketAddr, user: &User) -> Result<Self, RelayError> {
+        let socket = UdpSocket::bind((from, 0))?;
         socket.connect(relay)?;
         socket.set_read_timeout(Some(ANSWER_WITHIN))?;
         Ok(Self {

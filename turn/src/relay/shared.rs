@@ -45,8 +45,8 @@ pub const SOCKETS_MAX: u32 = (1 << SOCKET_BITS) - 1;
 /// Relays that may share.
 pub const RELAYS_MAX: u16 = 1 << (u32::BITS - SOCKET_BITS);
 
-/// The kernel has no more direct descriptors in a ring either.
-const SOCKET_BITS: u32 = 20;
+/// A ring has no more than 2^20 direct descriptors, and 0 stands for none.
+const SOCKET_BITS: u32 = 21;
 
 /// Which relay has which port. Only the one that has it writes its entry; all read, for packets from client to client.
 #[derive(Debug)]

@@ -385,7 +385,7 @@ impl ThreadStart {
         let config = &*self.config;
         let mut ring = KernelRing::new(
             RingConfig {
-                slots: config.sockets_per_thread_max,
+                slots: config.sockets_per_thread_max.min(SOCKETS_MAX),
                 submission_entries: SUBMISSION_ENTRIES,
                 completion_entries: COMPLETION_ENTRIES,
                 buffers: BUFFERS,
@@ -463,9 +463,9 @@ fn check(config: &ServerConfig) -> Result<(), StartError> {
     if config.threads == 0 {
         return refuse("at least one thread is needed");
     }
-    if config.threads > RELAYS_MAX || config.sockets_per_thread_max > SOCKETS_MAX {
+    if config.threads > RELAYS_MAX {
         return Err(StartError::Config(format!(
-            "there may be {RELAYS_MAX} threads at most, with {SOCKETS_MAX} sockets each"
+            "there may be {RELAYS_MAX} threads at most"
         )));
     }
     if let Some(addr) = config.udp.iter().find(|it| it.ip().is_unspecified()) {
