@@ -50,6 +50,8 @@ enum Case {
     ServeFloor(floor::ServeFloor),
     #[command(hide = true)]
     ServeRelayFloor(floor::relay::ServeRelayFloor),
+    #[command(hide = true)]
+    ServeRelayMmsg(floor::relay_mmsg::ServeRelayMmsg),
 }
 
 fn main() -> ExitCode {
@@ -73,6 +75,7 @@ fn run(case: &Case) -> Result<(), Failure> {
         Case::Compare(args) => cases::compare::run(args),
         Case::Turn(args) => cases::turn::run(args),
         Case::ServeRelayFloor(args) => floor::relay::serve(args).map_err(Failure::Floor),
+        Case::ServeRelayMmsg(args) => floor::relay_mmsg::serve(args).map_err(Failure::Floor),
         Case::ServeFloor(args) => floor::serve(args).map_err(Failure::Floor),
     }
 }

@@ -271,6 +271,72 @@ fn servers_are_compared_in_rounds() {
 }
 
 #[test]
+fn relays_are_compared_packet_by_packet() {
+    if !["/usr/bin/turnserver", "/usr/sbin/turnserver"]
+        .iter()
+        .any(|it| Path::new(it).exists())
+    {
+        return support::skip("coturn", "it is not installed: .ci/setup");
+    }
+    let Some(result) = bench(&[
+        "turn",
+        "--sizes",
+        "120,1200",
+        "--flows",
+        "10",
+        "--window",
+        "32",
+        "--train",
+        "8",
+        "--rate",
+        "500",
+        "--allocations",
+        "50",
+        "--rounds",
+        "1",
+        "--seconds",
+        "0.2",
+    ]) else {
+        return;
+    };
+    let rows = result["rows"].as_array().expect("rows");
+    let all = [
+        "fanfare",
+        "coturn",
+        "fanfare-over-mmsg",
+        "bare-loop",
+        "bare-ring-loop",
+    ];
+    for (scenario, relays, sizes) in [
+        ("to-peers", &all[..], 2),
+        ("to-clients", &all, 2),
+        ("hairpin", &all[..3], 2),
+        ("train", &all[..3], 2),
+        ("one-flow", &all, 2),
+        ("latency", &all, 1),
+        ("allocations", &all[..3], 1),
+        ("memory", &all[..2], 1),
+    ] {
+        let of_it: Vec<&Value> = rows
+            .iter()
+            .filter(|it| it["scenario"] == scenario)
+            .collect();
+        let names: Vec<&str> = of_it.iter().filter_map(|it| it["relay"].as_str()).collect();
+        assert_eq!(names, relays.repeat(sizes), "{scenario}");
+        for row in of_it {
+            let faults = ["/lost", "/disordered", "/corrupted"].map(|it| number(row, it));
+            assert_eq!(faults, [0.0; 3], "{row:#}");
+            if scenario == "memory" {
+                assert!(number(row, "/user_bytes_each") > 0.0, "{row:#}");
+            } else {
+                assert!(number(row, "/sent") > 0.0, "{row:#}");
+                assert!(number(row, "/cpu_ns/median") > 0.0, "{row:#}");
+            }
+        }
+    }
+}
+
+#[test]
 fn what_cannot_be_run_is_told() {
     let file = Path::new("/nonexistent/result.json");
     for (arguments, words) in [

@@ -94,6 +94,8 @@ pub(crate) enum Scenario {
 pub(crate) enum RelayArg {
     Fanfare,
     Coturn,
+    /// Fanfare's state machine over recvmmsg and sendmmsg
+    Mmsg,
     BareLoop,
     BareRing,
 }
@@ -215,13 +217,15 @@ impl Turn {
         let all = [
             (RelayArg::Fanfare, Relay::Fanfare),
             (RelayArg::Coturn, Relay::Coturn),
+            (RelayArg::Mmsg, Relay::Mmsg),
             (RelayArg::BareLoop, Relay::BareLoop),
             (RelayArg::BareRing, Relay::BareRing),
         ];
         all.into_iter()
             .filter(|(arg, _)| self.relays.is_empty() || self.relays.contains(arg))
             .map(|(_, relay)| relay)
-            .filter(|relay| has_floor || matches!(relay, Relay::Fanfare | Relay::Coturn))
+            .filter(|relay| has_floor || !matches!(relay, Relay::BareLoop | Relay::BareRing))
+            .filter(|relay| scenario != Scenario::Memory || *relay != Relay::Mmsg)
             .collect()
     }
 }

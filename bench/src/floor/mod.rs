@@ -8,6 +8,7 @@
 
 mod members;
 pub(crate) mod relay;
+pub(crate) mod relay_mmsg;
 mod ring;
 
 use std::io::{self, BufReader, Read, Write};

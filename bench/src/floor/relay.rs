@@ -26,7 +26,7 @@ use super::Mode;
 pub(crate) const ASK: &[u8] = b"relay ";
 
 /// Bytes that may wait at a socket, as the relays have it.
-const BUFFER_BYTES: usize = 8 << 20;
+pub(super) const BUFFER_BYTES: usize = 8 << 20;
 
 /// Packets of one socket before others have their turn.
 const BATCH: usize = 64;

@@ -1,4 +1,4 @@
-//! Relays that are measured: Fanfare's, coturn's, and a loop that does nothing but receive and send.
+//! Relays that are measured: Fanfare's, on the ring and otherwise, coturn's, and a loop that does nothing but receive and send.
 
 use std::ffi::OsStr;
 use std::net::SocketAddr;
@@ -15,6 +15,8 @@ pub enum Relay {
     Fanfare,
     /// Debian: `coturn`.
     Coturn,
+    /// Fanfare's state machine in this program, over `recvmmsg` and `sendmmsg`.
+    Mmsg,
     /// This program once more, with a system call for each packet on either side.
     BareLoop,
     /// The same on a ring.
@@ -50,6 +52,7 @@ impl Relay {
         match self {
             Self::Fanfare => "fanfare",
             Self::Coturn => "coturn",
+            Self::Mmsg => "fanfare-over-mmsg",
             Self::BareLoop => "bare-loop",
             Self::BareRing => "bare-ring-loop",
         }
@@ -72,7 +75,9 @@ impl Relay {
                 let version = ask(&query, &["--showformat=${Version}", "--show", "coturn"]);
                 version.ok_or_else(no_coturn)
             }
-            Self::BareLoop | Self::BareRing => Ok(env!("CARGO_PKG_VERSION").to_owned()),
+            Self::Mmsg | Self::BareLoop | Self::BareRing => {
+                Ok(env!("CARGO_PKG_VERSION").to_owned())
+            }
         }
     }
 
@@ -88,14 +93,18 @@ impl Relay {
         let (process, address) = match self {
             Self::Fanfare => start_fanfare(spec, &user)?,
             Self::Coturn => start_coturn(spec, &user)?,
-            Self::BareLoop => start_bare_loop(self, "send", spec)?,
-            Self::BareRing => start_bare_loop(self, "ring", spec)?,
+            Self::Mmsg => {
+                let arguments = ["serve-relay-mmsg", &user.name, &user.password];
+                start_ourselves(self, &arguments, spec)?
+            }
+            Self::BareLoop => start_ourselves(self, &["serve-relay-floor", "send"], spec)?,
+            Self::BareRing => start_ourselves(self, &["serve-relay-floor", "ring"], spec)?,
         };
         Ok(RunningRelay {
             name: self.name(),
             pids: process.pids(),
             address,
-            user: matches!(self, Self::Fanfare | Self::Coturn).then_some(user),
+            user: (!matches!(self, Self::BareLoop | Self::BareRing)).then_some(user),
             process,
         })
     }
@@ -203,9 +212,10 @@ fn start_coturn(spec: &Spec, user: &User) -> Result<(Process, SocketAddr), Start
     Ok((process, address))
 }
 
-fn start_bare_loop(
+/// Starts this program once more, as a relay.
+fn start_ourselves(
     relay: Relay,
-    mode: &str,
+    arguments: &[&str],
     spec: &Spec,
 ) -> Result<(Process, SocketAddr), StartError> {
     let name = relay.name();
@@ -213,7 +223,7 @@ fn start_bare_loop(
         name: name.to_owned(),
         source,
     })?;
-    let arguments = ["serve-relay-floor", mode].map(OsStr::new);
+    let arguments: Vec<&OsStr> = arguments.iter().map(OsStr::new).collect();
     let mut process = Process::start(name, &program, &arguments, spec)?;
     let address = process.wait_for_output(|text| {
         let ready = text.lines().find_map(|line| line.strip_prefix("ready "))?;
