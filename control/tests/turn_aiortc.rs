@@ -5,10 +5,11 @@
 mod support;
 mod turn_peers;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde_json::{Value, json};
-use turn_peers::{PASSWORD, Relay, Road, USER, numbered, play, require};
+use support::peers::{self, Peer};
+use turn_peers::{PASSWORD, Relay, Road, USER, numbered, play};
 
 /// Bytes of the messages on a data channel. Each side's SCTP cuts the long ones into several packets.
 fn message_sizes() -> Vec<usize> {
@@ -28,25 +29,22 @@ mod data_channel {
     use super::*;
 
     #[test]
-    #[ignore = "run by .ci/deep"]
     fn over_udp() {
         messages_arrive_once_and_in_order(Road::Udp);
     }
 
     #[test]
-    #[ignore = "run by .ci/deep"]
     fn over_tcp() {
         messages_arrive_once_and_in_order(Road::Tcp);
     }
 
     #[test]
-    #[ignore = "run by .ci/deep"]
     fn over_tls() {
         messages_arrive_once_and_in_order(Road::Tls);
     }
 
     fn messages_arrive_once_and_in_order(road: Road) {
-        if !is_there() {
+        if !peers::require(Peer::Aiortc) {
             return;
         }
         let relay = Relay::start();
@@ -70,9 +68,8 @@ mod data_channel {
     }
 
     #[test]
-    #[ignore = "run by .ci/deep"]
     fn a_wrong_password_is_refused() {
-        if !is_there() {
+        if !peers::require(Peer::Aiortc) {
             return;
         }
         let relay = Relay::start();
@@ -99,25 +96,22 @@ mod endpoints {
     const BINDING_LASTS_S: u32 = 500;
 
     #[test]
-    #[ignore = "run by .ci/deep"]
     fn over_udp() {
         datagrams_arrive_once_and_in_order(Road::Udp);
     }
 
     #[test]
-    #[ignore = "run by .ci/deep"]
     fn over_tcp() {
         datagrams_arrive_once_and_in_order(Road::Tcp);
     }
 
     #[test]
-    #[ignore = "run by .ci/deep"]
     fn over_tls() {
         datagrams_arrive_once_and_in_order(Road::Tls);
     }
 
     fn datagrams_arrive_once_and_in_order(road: Road) {
-        if !is_there() {
+        if !peers::require(Peer::Aiortc) {
             return;
         }
         let relay = Relay::start();
@@ -136,9 +130,8 @@ mod endpoints {
     }
 
     #[test]
-    #[ignore = "run by .ci/deep"]
     fn channels_are_bound_again() {
-        if !is_there() {
+        if !peers::require(Peer::Aiortc) {
             return;
         }
         let relay = Relay::start();
@@ -151,9 +144,8 @@ mod endpoints {
     }
 
     #[test]
-    #[ignore = "run by .ci/deep"]
     fn a_wrong_password_is_refused() {
-        if !is_there() {
+        if !peers::require(Peer::Aiortc) {
             return;
         }
         let relay = Relay::start();
@@ -175,9 +167,8 @@ mod endpoints {
     }
 
     #[test]
-    #[ignore = "run by .ci/deep"]
     fn credentials_end() {
-        if !is_there() {
+        if !peers::require(Peer::Aiortc) {
             return;
         }
         let relay = Relay::start();
@@ -215,15 +206,6 @@ mod endpoints {
     }
 }
 
-/// Whether the Python environment is there that `.ci/setup` makes.
-fn is_there() -> bool {
-    require("aiortc", environment().join("installed.txt").is_file())
-}
-
-fn environment() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/aiortc")
-}
-
 fn python() -> PathBuf {
-    environment().join("bin/python")
+    peers::aiortc().join("bin/python")
 }

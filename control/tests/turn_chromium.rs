@@ -4,10 +4,9 @@
 mod support;
 mod turn_peers;
 
-use std::process::{Command, Stdio};
-
 use serde_json::{Value, json};
-use turn_peers::{Relay, Road, USER, key_file, numbered, play, require};
+use support::peers::{self, Peer};
+use turn_peers::{Relay, Road, USER, key_file, numbered, play};
 
 /// Bytes of the messages on the data channel. The browser's SCTP cuts the long ones into several packets.
 fn message_sizes() -> Vec<usize> {
@@ -15,31 +14,27 @@ fn message_sizes() -> Vec<usize> {
 }
 
 #[test]
-#[ignore = "run by .ci/deep"]
 fn a_call_over_udp() {
     a_call_is_relayed([Road::Udp, Road::Udp]);
 }
 
 #[test]
-#[ignore = "run by .ci/deep"]
 fn a_call_over_tcp() {
     a_call_is_relayed([Road::Tcp, Road::Tcp]);
 }
 
 #[test]
-#[ignore = "run by .ci/deep"]
 fn a_call_between_tcp_and_udp() {
     a_call_is_relayed([Road::Tcp, Road::Udp]);
 }
 
 #[test]
-#[ignore = "run by .ci/deep"]
 fn a_call_over_tls() {
     a_call_is_relayed([Road::Tls, Road::Tls]);
 }
 
 fn a_call_is_relayed(roads: [Road; 2]) {
-    if !is_there() {
+    if !peers::require(Peer::Chromium) {
         return;
     }
     let relay = Relay::start();
@@ -65,9 +60,8 @@ fn a_call_is_relayed(roads: [Road; 2]) {
 }
 
 #[test]
-#[ignore = "run by .ci/deep"]
 fn a_wrong_password_is_refused() {
-    if !is_there() {
+    if !peers::require(Peer::Chromium) {
         return;
     }
     let relay = Relay::start();
@@ -93,15 +87,4 @@ fn call(ice_servers: [Value; 2], sizes: &[usize]) -> Value {
         "certificate": key_file("backend.cert.pem"),
     });
     play("node", "chromium/run.mjs", &setup)
-}
-
-/// Whether the browser is there, and what drives it.
-fn is_there() -> bool {
-    let runs = |program: &str| {
-        let mut command = Command::new(program);
-        command.arg("--version").stdin(Stdio::null());
-        command.stdout(Stdio::null()).stderr(Stdio::null());
-        command.status().is_ok_and(|status| status.success())
-    };
-    require("Chromium", runs("chromium")) && require("Node", runs("node"))
 }

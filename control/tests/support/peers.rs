@@ -24,6 +24,10 @@ pub(crate) enum Peer {
     CentrifugePython,
     /// Autobahn's fuzzing client.
     Autobahn,
+    /// Python with the published WebRTC stack.
+    Aiortc,
+    /// The browser, and Node, which drives it.
+    Chromium,
     /// The command-line HTTP client that people copy commands for.
     Curl,
 }
@@ -34,6 +38,8 @@ impl Peer {
             Self::Centrifuge => "Node with the package centrifuge",
             Self::CentrifugePython => "Python with the package centrifuge-python",
             Self::Autobahn => "Autobahn",
+            Self::Aiortc => "Python with the package aiortc",
+            Self::Chromium => "Chromium with Node",
             Self::Curl => "curl",
         }
     }
@@ -48,6 +54,8 @@ impl Peer {
             }
             Self::CentrifugePython => python().join("installed.txt").is_file(),
             Self::Autobahn => autobahn().join("bin/wstest").is_file(),
+            Self::Aiortc => aiortc().join("installed.txt").is_file(),
+            Self::Chromium => runs("node") && runs("chromium"),
             Self::Curl => runs("curl"),
         }
     }
@@ -87,6 +95,11 @@ fn python() -> PathBuf {
 /// The folder Autobahn is installed in.
 pub(crate) fn autobahn() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/autobahn")
+}
+
+/// The virtual environment of aiortc.
+pub(crate) fn aiortc() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/aiortc")
 }
 
 fn runs(program: &str) -> bool {

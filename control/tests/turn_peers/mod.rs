@@ -12,7 +12,6 @@ use serde_json::{Value, json};
 
 use crate::support::http;
 use crate::support::lines::Lines;
-use crate::support::peers;
 use crate::support::server::Server;
 
 /// Longest that a scenario may take; they take a few seconds.
@@ -191,17 +190,6 @@ pub(crate) fn key_file(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("tests/keys")
         .join(name)
-}
-
-/// Whether `.ci/setup` has put it there; where it has not, the test is [skipped](peers::skip).
-#[must_use]
-pub(crate) fn require(name: &str, is_there: bool) -> bool {
-    if !is_there {
-        peers::skip(&format!(
-            "{name} is not installed; `.ci/setup` installs it or says how"
-        ));
-    }
-    is_there
 }
 
 /// Runs the scenario with its setup; the JSON that it prints, and its log in a panic if it prints none.
