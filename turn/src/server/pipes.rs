@@ -96,27 +96,31 @@ impl Streams {
         true
     }
 
-    /// Passes on what one half of a pipe has said.
+    /// Passes on what one half of a pipe has said; how many bytes that were, and whether the half has ended with them.
     pub(super) fn forward(
         &mut self,
         slot: u32,
         bytes: &[u8],
         ring: &mut KernelRing,
-    ) -> Result<usize, Ended> {
+    ) -> (usize, Result<(), Ended>) {
         let place = &mut self.streams[slot as usize];
         let Some(stream) = place.stream.as_mut() else {
-            return Err(Ended::Left);
+            return (0, Err(Ended::Left));
         };
         let mut plain = Vec::new();
-        let said = match &mut stream.tls {
-            None => Ok(bytes),
+        let (said, state) = match &mut stream.tls {
+            None => (bytes, Ok(())),
             Some(tls) => {
-                let result = decipher(tls, bytes, &mut plain, &mut stream.output, &mut self.plain);
-                result.map(|()| &plain[..])
+                let state = decipher(tls, bytes, &mut plain, &mut stream.output, &mut self.plain);
+                (&plain[..], state)
             }
         };
         self.mark_unsent(slot);
-        self.pass_on(slot, said?, ring)
+        // What was said before the end, and has come together with it, is passed on as well.
+        match self.pass_on(slot, said, ring) {
+            Ok(passed) => (passed, state),
+            Err(ended) => (0, Err(ended)),
+        }
     }
 
     /// The same for what has been deciphered before.
@@ -187,8 +191,11 @@ impl Streams {
             of_other.is_ending = true;
             // Nobody hears what it still says.
             of_other.is_paused = true;
+            other.say_end();
             if other.unsent_bytes() == 0 {
                 self.end(half.other, ring);
+            } else {
+                self.mark_unsent(half.other);
             }
         }
         Some(half.id)

@@ -615,6 +615,16 @@ impl Stream {
         }
     }
 
+    /// Appends the last that the other end is sent. With TLS an end has to be announced, or it might be an attacker's
+    /// (RFC 8446 section 6.1).
+    pub(super) fn say_end(&mut self) {
+        let Some(tls) = &mut self.tls else {
+            return;
+        };
+        tls.send_close_notify();
+        while tls.wants_write() && tls.write_tls(&mut self.output).is_ok() {}
+    }
+
     fn all_sent(&mut self) {
         self.sent = 0;
         self.output.clear();

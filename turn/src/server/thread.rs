@@ -498,9 +498,9 @@ impl RelayThread {
 
     /// What one half of a pipe has said.
     fn handle_pipe(&mut self, slot: u32, bytes: &[u8]) -> Result<(), Ended> {
-        let passed = self.streams.forward(slot, bytes, &mut self.ring)?;
+        let (passed, state) = self.streams.forward(slot, bytes, &mut self.ring);
         self.counters.bytes_piped.add(passed as u64);
-        Ok(())
+        state
     }
 
     fn pass_on(&mut self, slot: u32, said: &[u8]) -> Result<(), Ended> {
