@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -11,6 +13,9 @@ use crate::support::server::Server;
 
 /// What both sides make credentials with.
 pub(crate) const SECRET: &str = "what coturn's clients and the relay both know";
+
+/// Longest until what clients had has ended after them.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Where clients come to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,6 +68,7 @@ port_max = {port_max}
 secrets = [{SECRET:?}]
 allowed_peers = ["127.0.0.0/8", "::1/128"]
 legacy_channels = true
+tcp_peers = true
 allocations_per_user_max = 10000
 new_peers_per_second = 1000
 unauthenticated_per_second = 100000
@@ -122,6 +128,15 @@ bindings_per_second = 100000
             }
         }
         Counted(sums)
+    }
+
+    /// Waits until nothing of this is left: a thread shows what is there once a second.
+    pub(crate) fn await_none(&self, name: &str) {
+        let deadline = Instant::now() + PATIENCE;
+        while self.counted().of(name) > 0 {
+            assert!(Instant::now() < deadline, "{name}: {:?}", self.counted());
+            thread::sleep(Duration::from_millis(20));
+        }
     }
 }
 
