@@ -3,13 +3,16 @@
 #![allow(missing_docs)]
 
 mod support;
-mod turn_peers;
+mod turn_support;
 
 use std::path::PathBuf;
 
 use serde_json::{Value, json};
 use support::peers::{self, Peer};
-use turn_peers::{PASSWORD, Relay, Road, USER, numbered, play};
+use turn_support::credentials::{PASSWORD, USER};
+use turn_support::relay::Relay;
+use turn_support::road::Road;
+use turn_support::scenario::{numbered, play};
 
 /// Bytes of the messages on a data channel. Each side's SCTP cuts the long ones into several packets.
 fn message_sizes() -> Vec<usize> {
@@ -64,7 +67,7 @@ mod data_channel {
         }
         // Twice there and back.
         relay.await_relayed(4 * sizes.iter().sum::<usize>());
-        relay.await_sum("allocations_made_total", 4);
+        relay.await_count("allocations_made_total", 4);
     }
 
     #[test]
@@ -79,8 +82,8 @@ mod data_channel {
             assert_eq!(report, json!({"candidates": [[], []]}), "{road:?}");
         }
         // The callee asks for nothing: it has been offered no candidates that its own could be paired with.
-        relay.await_sum("auth_failures_total", 3);
-        assert_eq!(relay.sum("allocations_made_total"), 0);
+        relay.await_count("auth_failures_total", 3);
+        assert_eq!(relay.counted().of("allocations_made_total"), 0);
     }
 
     fn data_channel(servers: &Value, sizes: &[usize]) -> Value {
@@ -126,7 +129,7 @@ mod endpoints {
         }
         // Twice: each of the clients to the peer, and both to each other.
         relay.await_relayed(8 * sizes.iter().sum::<usize>());
-        relay.await_sum("allocations_made_total", 4);
+        relay.await_count("allocations_made_total", 4);
     }
 
     #[test]
@@ -140,7 +143,7 @@ mod endpoints {
         let report = endpoints(&relay.ice_servers(Road::Udp), &sizes, 0);
         assert_eq!(report["heard"], expected(&report, &sizes));
         // The clients send four of a round's six datagrams.
-        relay.await_sum("answers_total", 4 * sizes.len() as u64);
+        relay.await_count("answers_total", 4 * sizes.len() as u64);
     }
 
     #[test]
@@ -162,8 +165,8 @@ mod endpoints {
                 assert_eq!(report, json!({"refused": 401}), "{road:?} {user}");
             }
         }
-        relay.await_sum("auth_failures_total", 9);
-        assert_eq!(relay.sum("allocations_made_total"), 0);
+        relay.await_count("auth_failures_total", 9);
+        assert_eq!(relay.counted().of("allocations_made_total"), 0);
     }
 
     #[test]
@@ -175,8 +178,8 @@ mod endpoints {
         let servers = relay.ice_servers_that_have_ended(Road::Udp);
         let report = endpoints(&servers, &[4], BINDING_LASTS_S);
         assert_eq!(report, json!({"refused": 401}));
-        relay.await_sum("auth_failures_total", 1);
-        assert_eq!(relay.sum("allocations_made_total"), 0);
+        relay.await_count("auth_failures_total", 1);
+        assert_eq!(relay.counted().of("allocations_made_total"), 0);
     }
 
     fn endpoints(servers: &Value, sizes: &[usize], binding_lasts_s: u32) -> Value {

@@ -2,11 +2,14 @@
 #![allow(missing_docs)]
 
 mod support;
-mod turn_peers;
+mod turn_support;
 
 use serde_json::{Value, json};
 use support::peers::{self, Peer};
-use turn_peers::{Relay, Road, USER, key_file, numbered, play};
+use turn_support::credentials::USER;
+use turn_support::relay::{Relay, key_file};
+use turn_support::road::Road;
+use turn_support::scenario::{numbered, play};
 
 /// Bytes of the messages on the data channel. The browser's SCTP cuts the long ones into several packets.
 fn message_sizes() -> Vec<usize> {
@@ -56,7 +59,7 @@ fn a_call_is_relayed(roads: [Road; 2]) {
     }
     // There and back.
     relay.await_relayed(2 * sizes.iter().sum::<usize>());
-    relay.await_sum("allocations_made_total", 2);
+    relay.await_count("allocations_made_total", 2);
 }
 
 #[test]
@@ -76,8 +79,8 @@ fn a_wrong_password_is_refused() {
         let refusals = gathered["refusals"].as_array();
         assert!(refusals.is_some_and(are_refused), "{gathered}");
     }
-    relay.await_sum("auth_failures_total", 2);
-    assert_eq!(relay.sum("allocations_made_total"), 0);
+    relay.await_count("auth_failures_total", 2);
+    assert_eq!(relay.counted().of("allocations_made_total"), 0);
 }
 
 fn call(ice_servers: [Value; 2], sizes: &[usize]) -> Value {

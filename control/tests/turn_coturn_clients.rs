@@ -15,8 +15,11 @@ use std::ops::RangeInclusive;
 use std::panic::resume_unwind;
 use std::thread;
 
-use turn_support::clients::{self, Echo, MESSAGE_BYTES, Report, Usage};
-use turn_support::relay::{Counted, Relay, Road};
+use support::peers::{self, Peer};
+use turn_support::coturn::{self, Echo, MESSAGE_BYTES, Report, Usage};
+use turn_support::counted::Counted;
+use turn_support::relay::Relay;
+use turn_support::road::Road;
 
 /// The messages of each client that a run sends.
 const FEW: u64 = 4;
@@ -68,7 +71,7 @@ impl Run {
     fn play(&self, relay: &Relay, peer: &str) -> Report {
         let pace = if self.messages > FEW { "-z 5" } else { "" };
         let more = format!("-n {} {pace} {peer}", self.messages);
-        let report = clients::exchange(relay, &self.usage, &more);
+        let report = coturn::exchange(relay, &self.usage, &more);
         let all = self.messages * self.clients;
         let (what, got) = (&self.usage, &report);
         assert_eq!((got.sent, got.received), (all, all), "{what:?}: {got:?}");
@@ -79,6 +82,24 @@ impl Run {
         }
         report
     }
+}
+
+/// Starts it with ports of its own to give away, and with bounds that no test comes near.
+fn start_relay(threads: usize, ports: RangeInclusive<u16>) -> Relay {
+    let (port_min, port_max) = ports.into_inner();
+    // Old channels, since these clients draw from all that RFC 5766 had.
+    let more = format!(
+        "
+port_min = {port_min}
+port_max = {port_max}
+legacy_channels = true
+tcp_peers = true
+new_peers_per_second = 1000
+unauthenticated_per_second = 100000
+bindings_per_second = 100000
+"
+    );
+    Relay::start_with(threads, &more)
 }
 
 /// Plays them all at the same time, for most of what each does is to wait.
@@ -103,11 +124,10 @@ fn of_itself(runs: impl IntoIterator<Item = Run>) -> Vec<(Run, String)> {
 
 #[test]
 fn every_usage_gets_all_of_its_packets() {
-    if !clients::are_there() {
+    if !peers::require(Peer::Coturn) {
         return;
     }
-    // Two threads, so that packets go from one of them to the other as well.
-    let relay = Relay::start(2, PORTS_OF_USAGES);
+    let relay = start_relay(2, PORTS_OF_USAGES);
     let echo = Echo::start();
     let mut runs = of_itself([
         run(Road::Udp, "-y -c", MANY, 2),
@@ -150,10 +170,10 @@ fn with_rtcp() -> Vec<(Run, String)> {
 
 #[test]
 fn a_pair_of_ports_is_reserved() {
-    if !clients::are_there() {
+    if !peers::require(Peer::Coturn) {
         return;
     }
-    let relay = Relay::start(1, PORTS_OF_PAIRS);
+    let relay = start_relay(1, PORTS_OF_PAIRS);
     let reports = play_all(&relay, &with_rtcp());
     assert_relayed(&relay, &reports);
     for report in reports {
@@ -163,10 +183,10 @@ fn a_pair_of_ports_is_reserved() {
 
 #[test]
 fn over_tls_it_gets_all_of_its_packets() {
-    if !clients::are_there() {
+    if !peers::require(Peer::Coturn) {
         return;
     }
-    let relay = Relay::start(2, PORTS_OF_TLS);
+    let relay = start_relay(2, PORTS_OF_TLS);
     // It takes each record of TLS for a message, so what is one has to come in one record, alone.
     let runs = [
         run(Road::Tls, "-y -c -t -S", FEW, 2),
@@ -181,10 +201,10 @@ fn over_tls_it_gets_all_of_its_packets() {
 /// Each has another connection of its own for what they send.
 #[test]
 fn over_connections_it_gets_all_of_its_messages() {
-    if !clients::are_there() {
+    if !peers::require(Peer::Coturn) {
         return;
     }
-    let relay = Relay::start(2, PORTS_OF_CONNECTIONS);
+    let relay = start_relay(2, PORTS_OF_CONNECTIONS);
     let runs = of_itself([
         run(Road::Tcp, "-y -T", MANY, 2),
         run(Road::Tcp, "-y -T", FEW, 2),
@@ -196,17 +216,17 @@ fn over_connections_it_gets_all_of_its_messages() {
 
 #[test]
 fn the_stun_client_hears_its_own_address() {
-    if !clients::are_there() {
+    if !peers::require(Peer::Coturn) {
         return;
     }
-    let relay = Relay::start(2, PORTS_OF_STUN);
+    let relay = start_relay(2, PORTS_OF_STUN);
     for (road, from) in [
         (Road::Udp, "127.0.0.1"),
         // Not where the relay is, so nobody could have mixed up the two.
         (Road::Udp, "127.0.0.2"),
         (Road::UdpV6, "::1"),
     ] {
-        assert_eq!(clients::mapped_address(&relay, road, from), from);
+        assert_eq!(coturn::mapped_address(&relay, road, from), from);
     }
     relay.counted().assert_nothing_was_dropped();
 }

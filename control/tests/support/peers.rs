@@ -1,8 +1,8 @@
 //! Programs from elsewhere that talk to the server: where `.ci/setup` puts them, and what happens without them.
 
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -28,6 +28,8 @@ pub(crate) enum Peer {
     Aiortc,
     /// The browser, and Node, which drives it.
     Chromium,
+    /// The test clients that come with coturn.
+    Coturn,
     /// The command-line HTTP client that people copy commands for.
     Curl,
 }
@@ -40,6 +42,7 @@ impl Peer {
             Self::Autobahn => "Autobahn",
             Self::Aiortc => "Python with the package aiortc",
             Self::Chromium => "Chromium with Node",
+            Self::Coturn => "coturn",
             Self::Curl => "curl",
         }
     }
@@ -56,6 +59,7 @@ impl Peer {
             Self::Autobahn => autobahn().join("bin/wstest").is_file(),
             Self::Aiortc => aiortc().join("installed.txt").is_file(),
             Self::Chromium => runs("node") && runs("chromium"),
+            Self::Coturn => starts("turnutils_uclient") && starts("turnutils_stunclient"),
             Self::Curl => runs("curl"),
         }
     }
@@ -103,13 +107,20 @@ pub(crate) fn aiortc() -> PathBuf {
 }
 
 fn runs(program: &str) -> bool {
-    Command::new(program)
-        .arg("--version")
+    status(Command::new(program).arg("--version")).is_ok_and(|status| status.success())
+}
+
+/// For programs that have no version: without arguments they say how they are used, and fail.
+fn starts(program: &str) -> bool {
+    status(&mut Command::new(program)).is_ok()
+}
+
+fn status(command: &mut Command) -> io::Result<ExitStatus> {
+    command
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .status()
-        .is_ok_and(|status| status.success())
 }
 
 /// Plays a topic over a transport with a published client, doing what the scenario asks for on the way, and panics

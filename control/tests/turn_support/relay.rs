@@ -1,59 +1,36 @@
-//! The server with a relay on loopback, and what it tells of it.
+//! The server with a relay on the loopback interface.
 
-use std::collections::BTreeMap;
-use std::ops::RangeInclusive;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use super::PATIENCE;
+use super::counted::Counted;
+use super::credentials::{PASSWORD, SECRET, USER};
 use crate::support::http;
 use crate::support::server::Server;
 
-/// What both sides make credentials with.
-pub(crate) const SECRET: &str = "what coturn's clients and the relay both know";
+/// Pause between two looks at something that is waited for.
+const PAUSE: Duration = Duration::from_millis(20);
 
-/// Longest until what clients had has ended after them.
-const PATIENCE: Duration = Duration::from_secs(30);
-
-/// Where clients come to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Road {
-    /// Over UDP.
-    Udp,
-    /// Over TCP.
-    Tcp,
-    /// Over TLS.
-    Tls,
-    /// Over UDP, to its address of IPv6.
-    UdpV6,
-}
-
-impl Road {
-    /// The address that belongs to it.
-    pub(crate) const fn host(self) -> &'static str {
-        match self {
-            Self::UdpV6 => "::1",
-            Self::Udp | Self::Tcp | Self::Tls => "127.0.0.1",
-        }
-    }
-}
-
-/// A server with a relay that reaches peers on loopback, and whose bounds no test comes near.
+/// A server with a relay that clients reach on every [road](super::road::Road), and that reaches peers on loopback.
 #[derive(Debug)]
 pub(crate) struct Relay {
-    server: Server,
-    urls: Vec<String>,
+    pub(super) server: Server,
 }
 
 impl Relay {
-    /// Starts it with so many threads, and with ports of its own to give away.
-    pub(crate) fn start(threads: usize, ports: RangeInclusive<u16>) -> Self {
-        let (port_min, port_max) = ports.into_inner();
-        let keys = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/keys");
-        let (certificate, key) = (keys.join("backend.cert.pem"), keys.join("backend.pem"));
-        // Old channels, since the client of coturn 4.6 draws from all that RFC 5766 had.
+    /// Starts it with two threads, so that packets go from one of them to the other as well.
+    pub(crate) fn start() -> Self {
+        Self::start_with(2, "")
+    }
+
+    /// Starts it with so many threads, and with this in `[turn]` besides. The kernel chooses the ports that it listens on, for UDP
+    /// others than for TCP.
+    pub(crate) fn start_with(threads: usize, more: &str) -> Self {
+        let (certificate, key) = (key_file("backend.cert.pem"), key_file("backend.pem"));
         let server = Server::start(&format!(
             r#"
 [turn]
@@ -63,41 +40,14 @@ tls_addresses = ["127.0.0.1:0"]
 certificate_file = {certificate:?}
 key_file = {key:?}
 threads = {threads}
-port_min = {port_min}
-port_max = {port_max}
 secrets = [{SECRET:?}]
+users = {{ {USER} = {PASSWORD:?} }}
 allowed_peers = ["127.0.0.0/8", "::1/128"]
-legacy_channels = true
-tcp_peers = true
 allocations_per_user_max = 10000
-new_peers_per_second = 1000
-unauthenticated_per_second = 100000
-bindings_per_second = 100000
+{more}
 "#
         ));
-        // The kernel chose the ports, for UDP others than for TCP.
-        let credentials = server.api("turn_credentials", &json!({"user": "anna"}));
-        let urls = credentials["ice_servers"][0]["urls"].as_array();
-        let urls = urls.into_iter().flatten().filter_map(Value::as_str);
-        Self {
-            urls: urls.map(str::to_owned).collect(),
-            server,
-        }
-    }
-
-    /// The port of this road.
-    pub(crate) fn port(&self, road: Road) -> u16 {
-        let (before, after) = match road {
-            Road::Udp => ("turn:127.0.0.1:", "?transport=udp"),
-            Road::Tcp => ("turn:127.0.0.1:", "?transport=tcp"),
-            Road::Tls => ("turns:127.0.0.1:", "?transport=tcp"),
-            Road::UdpV6 => ("turn:[::1]:", "?transport=udp"),
-        };
-        let port = self
-            .urls
-            .iter()
-            .find_map(|url| url.strip_prefix(before)?.strip_suffix(after)?.parse().ok());
-        port.unwrap_or_else(|| panic!("no {road:?} in {:?}", self.urls))
+        Self { server }
     }
 
     /// The relayed addresses of each allocation that is there.
@@ -108,8 +58,21 @@ bindings_per_second = 100000
             let addresses = addresses.filter_map(Value::as_str);
             addresses.map(str::to_owned).collect()
         };
-        let allocations = listed["allocations"].as_array().into_iter().flatten();
-        allocations.map(relayed).collect()
+        let allocations = listed["allocations"].as_array().expect("a list");
+        allocations.iter().map(relayed).collect()
+    }
+
+    /// Waits until no allocation is left.
+    pub(crate) fn await_empty(&self) {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let left = self.relayed();
+            if left.is_empty() {
+                return;
+            }
+            assert!(Instant::now() < deadline, "still allocated: {left:?}");
+            thread::sleep(PAUSE);
+        }
     }
 
     /// What its threads have counted together.
@@ -117,63 +80,47 @@ bindings_per_second = 100000
         let answer = http::request(self.server.control(), "GET", "/metrics", &[], "");
         let answer = answer.expect("the control API answers");
         assert_eq!(answer.status, 200, "{answer:?}");
-        let mut sums = BTreeMap::new();
-        for line in answer.body.lines() {
-            if let Some(line) = line.strip_prefix("fanfare_turn_")
-                && let Some((name, value)) = line.split_once(' ')
-            {
-                let name = name.split('{').next().unwrap_or(name);
-                let value: u64 = value.parse().expect("counts are whole numbers");
-                *sums.entry(name.to_owned()).or_default() += value;
-            }
-        }
-        Counted(sums)
+        Counted::read(&answer.body)
     }
 
-    /// Waits until nothing of this is left: a thread shows what is there once a second.
+    /// Waits until it has counted so many of these, or more: a thread shows some of what it counts once a second.
+    pub(crate) fn await_count(&self, name: &str, least: u64) {
+        self.await_that(name, |count| count >= least);
+    }
+
+    /// Waits until none of these are there.
     pub(crate) fn await_none(&self, name: &str) {
+        self.await_that(name, |count| count == 0);
+    }
+
+    /// Waits until it says that it has carried that much data in both directions.
+    pub(crate) fn await_relayed(&self, bytes: usize) {
+        /// Bytes of data in a packet at most: no client sends more than Ethernet takes.
+        const PACKET_BYTES_MAX: u64 = 1_500;
+        let bytes = bytes as u64;
+        let packets = bytes.div_ceil(PACKET_BYTES_MAX);
+        for direction in ["to_peers", "to_clients"] {
+            self.await_count(&format!("bytes_{direction}_total"), bytes);
+            self.await_count(&format!("packets_{direction}_total"), packets);
+        }
+    }
+
+    fn await_that(&self, name: &str, is_so: impl Fn(u64) -> bool) {
         let deadline = Instant::now() + PATIENCE;
-        while self.counted().of(name) > 0 {
-            assert!(Instant::now() < deadline, "{name}: {:?}", self.counted());
-            thread::sleep(Duration::from_millis(20));
+        loop {
+            let counted = self.counted();
+            if is_so(counted.of(name)) {
+                return;
+            }
+            assert!(Instant::now() < deadline, "{name}: {counted:?}");
+            thread::sleep(PAUSE);
         }
     }
 }
 
-/// What is to stay at zero besides all that begins with `dropped_`.
-const LOSSES: [&str; 12] = [
-    "allocations_over_quota_total",
-    "allocations_without_port_total",
-    "auth_failures_total",
-    "auth_malformed_total",
-    "nonces_stale_total",
-    "datagrams_truncated_total",
-    "sends_full_total",
-    "sends_failed_total",
-    "accept_errors_total",
-    "streams_refused_total",
-    "streams_garbage_total",
-    "stream_messages_dropped_total",
-];
-
-/// The metrics of the relay, by their names without `fanfare_turn_`.
-#[derive(Debug)]
-pub(crate) struct Counted(BTreeMap<String, u64>);
-
-impl Counted {
-    pub(crate) fn of(&self, name: &str) -> u64 {
-        let value = self.0.get(name);
-        *value.unwrap_or_else(|| panic!("no metric {name}: {self:?}"))
-    }
-
-    /// Fails unless nothing was dropped or lost, and nobody was sent away.
-    pub(crate) fn assert_nothing_was_dropped(&self) {
-        let dropped = self.0.keys().filter(|name| name.starts_with("dropped_"));
-        let mut names: Vec<&str> = dropped.map(String::as_str).collect();
-        assert!(!names.is_empty(), "{self:?}");
-        names.extend(LOSSES);
-        for name in names {
-            assert_eq!(self.of(name), 0, "{name}: {self:?}");
-        }
-    }
+/// A file of the tests' keys: `backend` is for `localhost`, and signed by `authority`.
+pub(crate) fn key_file(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/keys")
+        .join(name)
 }

@@ -8,30 +8,11 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use super::relay::{Relay, Road, SECRET};
-use crate::support::{peers, server};
-
-/// Longest until the echo answers.
-const PATIENCE: Duration = Duration::from_secs(30);
-
-/// Whether they are installed; where they are not, the test is [skipped](peers::skip).
-#[must_use]
-pub(crate) fn are_there() -> bool {
-    // Without arguments each says how it is used, but for the echo, which would serve. All are in one package.
-    let runs = |program| {
-        let status = Command::new(program)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .status();
-        status.is_ok()
-    };
-    let are_there = runs("turnutils_uclient") && runs("turnutils_stunclient");
-    if !are_there {
-        peers::skip("coturn's clients are not installed; `.ci/setup` installs them or says how");
-    }
-    are_there
-}
+use super::PATIENCE;
+use super::credentials::SECRET;
+use super::relay::Relay;
+use super::road::Road;
+use crate::support::server;
 
 /// The address that coturn's STUN client is told it has when it comes from this one.
 pub(crate) fn mapped_address(relay: &Relay, road: Road, from: &str) -> String {
