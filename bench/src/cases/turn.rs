@@ -8,8 +8,8 @@ use fanfare_bench::observe::{CpuMeter, Machine, Usage};
 use fanfare_bench::progress::Progress;
 use fanfare_bench::relay::{Carried, Churn, Client, Flow, Load, RelayError, Traffic};
 use fanfare_bench::report::{SCHEMA, Spread, rfc3339_utc};
-use fanfare_bench::servers::{Relay, RunningRelay, Spec};
-use fanfare_engine::ring::{allowed_cpus, pin_to_cpu, raise_nofile};
+use fanfare_bench::servers::{Relay, RunningRelay, Spec, Sweep, SweepSpec};
+use fanfare_engine::ring::{allowed_cpus, pin_to_cpu, prefer_latency, raise_nofile};
 use serde::Serialize;
 use tempfile::TempDir;
 
@@ -62,6 +62,13 @@ pub(crate) struct Turn {
     /// Seconds of a turn
     #[arg(long, value_name = "S", default_value = "1", value_parser = seconds)]
     seconds: Duration,
+    /// Members of a room that a Fanfare beside the relay pushes to meanwhile, on the same CPU; their clients are where the
+    /// relay's are
+    #[arg(long, value_name = "MEMBERS", value_parser = above_zero::<u32>)]
+    beside: Option<u32>,
+    /// Publications a second in that room
+    #[arg(long, value_name = "N", default_value_t = 400, value_parser = above_zero::<u32>)]
+    beside_rate: u32,
     /// CPU of the relay; clients and peers have another one [default: the first]
     #[arg(long, value_name = "CPU")]
     server_cpu: Option<usize>,
@@ -137,6 +144,8 @@ struct Row {
     disordered: u64,
     corrupted: u64,
     latency_us: Option<(f64, f64, f64)>,
+    /// What of it the relay adds to the way without one, measured just before.
+    latency_added_us: Option<(f64, f64, f64)>,
     user_bytes_each: Option<f64>,
 }
 
@@ -150,6 +159,7 @@ struct Sample {
     disordered: u64,
     corrupted: u64,
     latency_us: Option<(f64, f64, f64)>,
+    latency_direct_us: Option<(f64, f64, f64)>,
     user_bytes_each: Option<f64>,
 }
 
@@ -170,6 +180,31 @@ pub(crate) fn run(args: &Turn) -> Result<(), Failure> {
         }
         None => notes.push("Relay, clients and peers shared one CPU.".to_owned()),
     }
+    match prefer_latency() {
+        Ok(true) => {}
+        Ok(false) | Err(_) => notes.push(
+            "The clients could not be given priority over other threads: latencies are also theirs."
+                .to_owned(),
+        ),
+    }
+    let sweep = match args.beside {
+        Some(members) => {
+            progress.phase("members of the room beside");
+            let sweep = Sweep::start(&SweepSpec {
+                members,
+                rate: args.beside_rate,
+                server_cpu,
+                client_cpu: cpus.iter().copied().find(|cpu| *cpu != server_cpu),
+            })?;
+            notes.push(format!(
+                "Meanwhile {members} members of a room heard {} publications a second from a Fanfare on CPU {server_cpu}; \
+                 their clients were where the relay's were.",
+                args.beside_rate
+            ));
+            Some(sweep)
+        }
+        None => None,
+    };
     let mut rows = Vec::new();
     for scenario in args.scenarios() {
         for size in args.sizes_of(scenario) {
@@ -177,6 +212,9 @@ pub(crate) fn run(args: &Turn) -> Result<(), Failure> {
         }
     }
     progress.done();
+    if let Some(sweep) = sweep {
+        notes.push(format!("The room, at last: {}.", sweep.end()?));
+    }
     let report = Report {
         schema: SCHEMA,
         case: "turn",
@@ -294,17 +332,40 @@ fn measure(
                 lost: sum(|it| it.lost),
                 disordered: sum(|it| it.disordered),
                 corrupted: sum(|it| it.corrupted),
-                latency_us: last.and_then(|it| it.latency_us),
+                latency_us: median_of(samples, |it| it.latency_us),
+                latency_added_us: median_of(samples, |it| {
+                    let (through, direct) = it.latency_us.zip(it.latency_direct_us)?;
+                    Some((
+                        through.0 - direct.0,
+                        through.1 - direct.1,
+                        through.2 - direct.2,
+                    ))
+                }),
                 user_bytes_each: last.and_then(|it| it.user_bytes_each),
             }
         });
     Ok(rows.collect())
 }
 
+/// The median of each over the rounds.
+fn median_of(
+    samples: &[Sample],
+    of: impl Fn(&Sample) -> Option<(f64, f64, f64)>,
+) -> Option<(f64, f64, f64)> {
+    let all: Vec<_> = samples.iter().filter_map(of).collect();
+    let median = |at: fn(&(f64, f64, f64)) -> f64| {
+        let values: Vec<f64> = all.iter().map(at).collect();
+        Spread::of(&values).map(|it| it.median)
+    };
+    Some((median(|it| it.0)?, median(|it| it.1)?, median(|it| it.2)?))
+}
+
 /// A relay with its clients and peers.
 struct Line {
     relay: RunningRelay,
     traffic: Option<Traffic>,
+    /// The same flows without a relay, where latency is measured.
+    direct: Option<Traffic>,
     churn: Option<Churn>,
     /// Held open.
     _held: Vec<Client>,
@@ -332,6 +393,7 @@ impl Line {
         let mut line = Self {
             relay,
             traffic: None,
+            direct: None,
             churn: None,
             _held: Vec::new(),
             memory: None,
@@ -347,6 +409,9 @@ impl Line {
                 };
                 let size = size.unwrap_or(0) as usize;
                 line.traffic = Some(line.traffic(scenario, flows, size)?);
+                if scenario == Scenario::Latency {
+                    line.direct = Some(direct(flows, size)?);
+                }
             }
         }
         Ok(line)
@@ -457,16 +522,13 @@ impl Line {
     }
 
     fn turn(&mut self, args: &Turn, scenario: Scenario) -> Result<Sample, Failure> {
-        let meter = CpuMeter::start(&self.relay.pids).map_err(Failure::Observe)?;
-        let cpu = || -> Result<f64, Failure> {
-            let used = meter.elapsed().map_err(Failure::Observe)?;
-            Ok(used.cpu.as_nanos() as f64)
-        };
         if let Some(churn) = &mut self.churn {
+            let meter = CpuMeter::start(&self.relay.pids).map_err(Failure::Observe)?;
             let churned = churn.run(args.seconds)?;
+            let used = meter.elapsed().map_err(Failure::Observe)?;
             let cycles = churned.cycles.max(1) as f64;
             return Ok(Sample {
-                cpu_ns: cpu()? / cycles,
+                cpu_ns: used.cpu.as_nanos() as f64 / cycles,
                 per_s: cycles / churned.elapsed.as_secs_f64(),
                 sent: churned.cycles,
                 ..Sample::default()
@@ -478,7 +540,7 @@ impl Line {
                 ..Sample::default()
             });
         };
-        let carried = traffic.run(&Load {
+        let load = Load {
             how_long: args.seconds,
             window: args.window.into(),
             rate: (scenario == Scenario::Latency).then_some(args.rate.into()),
@@ -487,14 +549,49 @@ impl Line {
             } else {
                 1
             },
-        })?;
-        Ok(Sample::of(&carried, cpu()?))
+        };
+        let direct = match &mut self.direct {
+            Some(direct) => Some(direct.run(&load)?),
+            None => None,
+        };
+        let meter = CpuMeter::start(&self.relay.pids).map_err(Failure::Observe)?;
+        let carried = traffic.run(&load)?;
+        let used = meter.elapsed().map_err(Failure::Observe)?;
+        Ok(Sample {
+            latency_direct_us: direct.map(|it| quantiles(&it)),
+            ..Sample::of(&carried, used.cpu.as_nanos() as f64)
+        })
     }
+}
+
+/// Clients that send straight to their peers.
+fn direct(flows: usize, size: usize) -> Result<Traffic, Failure> {
+    let mut sockets = Vec::new();
+    let mut all = Vec::new();
+    for _ in 0..flows {
+        let [client, peer] = [(); 2].map(|()| UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)));
+        let (client, peer) = (
+            client.map_err(RelayError::Io)?,
+            peer.map_err(RelayError::Io)?,
+        );
+        all.push(Flow {
+            sender: sockets.len(),
+            to: peer.local_addr().map_err(RelayError::Io)?,
+            channel: None,
+        });
+        sockets.extend([client, peer]);
+    }
+    Ok(Traffic::new(&sockets, all, size)?)
+}
+
+/// Half of the packets, 99 and 99.9 percent of them took so many microseconds at most.
+fn quantiles(carried: &Carried) -> (f64, f64, f64) {
+    let at = |quantile| carried.latency.value_at_quantile(quantile) as f64 / 1e3;
+    (at(0.5), at(0.99), at(0.999))
 }
 
 impl Sample {
     fn of(carried: &Carried, cpu_ns: f64) -> Self {
-        let at = |quantile| carried.latency.value_at_quantile(quantile) as f64 / 1e3;
         Self {
             cpu_ns: cpu_ns / carried.received.max(1) as f64,
             per_s: carried.rate(),
@@ -502,7 +599,8 @@ impl Sample {
             lost: carried.lost(),
             disordered: carried.disordered,
             corrupted: carried.corrupted,
-            latency_us: Some((at(0.5), at(0.99), at(0.999))),
+            latency_us: Some(quantiles(carried)),
+            latency_direct_us: None,
             user_bytes_each: None,
         }
     }
@@ -540,12 +638,17 @@ impl Report {
     fn markdown(&self) -> String {
         use std::fmt::Write as _;
         let mut text = String::from(
-            "| scenario | bytes | relay | per second | CPU each | to the bare loop | to the bare ring | coturn to it | lost | latency p50/p99/p99.9 | memory each |\n\
-             |---|---|---|---|---|---|---|---|---|---|---|\n",
+            "| scenario | bytes | relay | per second | CPU each | to the bare loop | to the bare ring | coturn to it | lost | latency p50/p99/p99.9 | added by the relay | memory each |\n\
+             |---|---|---|---|---|---|---|---|---|---|---|---|\n",
         );
         let ratio = |it: &Option<Spread>| {
             it.as_ref().map_or_else(String::new, |it| {
                 format!("{:.2} ({:.2} to {:.2})", it.median, it.min, it.max)
+            })
+        };
+        let latency = |it: Option<(f64, f64, f64)>| {
+            it.map_or_else(String::new, |(half, most, nearly_all)| {
+                format!("{half:.0} / {most:.0} / {nearly_all:.0} µs")
             })
         };
         for row in &self.rows {
@@ -561,7 +664,7 @@ impl Report {
             // Writing to a string does not fail.
             let _ = writeln!(
                 text,
-                "| {} | {} | {} {} | {} | {} | {} | {} | {} | {} | {} | {} |",
+                "| {} | {} | {} {} | {} | {} | {} | {} | {} | {} | {} | {} | {} |",
                 row.scenario,
                 row.payload_bytes
                     .map_or_else(String::new, |it| it.to_string()),
@@ -579,10 +682,8 @@ impl Report {
                 ratio(&row.to_bare_ring),
                 ratio(&row.coturn_to_this),
                 lost,
-                row.latency_us
-                    .map_or_else(String::new, |(half, most, nearly_all)| {
-                        format!("{half:.0} / {most:.0} / {nearly_all:.0} µs")
-                    }),
+                latency(row.latency_us),
+                latency(row.latency_added_us),
                 row.user_bytes_each
                     .map_or_else(String::new, |it| format!("{it:.0} B")),
             );

@@ -28,6 +28,7 @@ mod pipeline;
 mod process;
 mod programs;
 mod relays;
+mod sweep;
 mod uwebsockets;
 
 use std::fmt;
@@ -46,6 +47,7 @@ use process::Process;
 pub use baseline::start_program;
 pub use fanfare::{Fanfare, fanfare_publisher};
 pub use relays::{Relay, RunningRelay};
+pub use sweep::{Sweep, SweepSpec};
 
 /// What a contestant is asked for.
 #[derive(Debug, Clone)]

@@ -29,7 +29,7 @@ mod token;
 mod wake;
 
 pub use buffers::BufferLease;
-pub use cpu::{allowed_cpus, pin_to_cpu};
+pub use cpu::{allowed_cpus, pin_to_cpu, prefer_latency};
 pub use datagrams::{
     Datagram, HEAD_BYTES, Received, SocketError, TRAIN_BYTES_MAX, TRAIN_CARS_MAX, UdpOptions,
     bind_udp, read_error, set_receive_bytes,

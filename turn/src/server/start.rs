@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use fanfare_engine::ring::{
     self, KernelRing, ListenError, Peer, RingConfig, RingSetupError, UdpOptions, Waker, bind_udp,
-    listen_per_shard, local_addr, raise_nofile, steer_by_source,
+    listen_per_shard, local_addr, prefer_latency, raise_nofile, steer_by_source,
 };
 
 use super::command::Command;
@@ -367,6 +367,10 @@ impl ThreadStart {
                 let _ = ready.send(Ok(thread.ring.peer()));
                 match all_rings.recv() {
                     Ok(rings) => {
+                        // A packet of a call is late after milliseconds; whoever shares the processor has more time.
+                        if let Err(error) = prefer_latency() {
+                            tracing::debug!(%error, "no short slices");
+                        }
                         thread.ring.set_peers(rings);
                         thread.run()
                     }
