@@ -2,13 +2,21 @@
 //!
 //! A port is drawn by lot from all that are free: who can guess it can send into somebody's call before its own peer does.
 //! One that was given back rests, so that what was meant for the one before does not reach the next; only the same user may
-//! have it sooner, when there is no other.
+//! have it sooner, when there is no other or when many of theirs rest.
 
 use std::collections::VecDeque;
 use std::ops::{Range, RangeInclusive};
 
+use foldhash::fast::RandomState;
+use hashbrown::HashMap;
+use hashbrown::hash_map::Entry;
+
 /// How long a port rests before another user may have it, in seconds.
 pub const REST_S: u32 = 120;
+
+/// Ports of one user that may rest at a time. Who has given back as many gets one of those first: or one user, who takes and
+/// gives back, would have all ports at rest within seconds.
+const RESTING_PER_USER_MAX: u32 = 16;
 
 /// Draws of a port that has to be even, before all are looked through.
 const DRAWS: usize = 32;
@@ -26,6 +34,8 @@ pub struct Ports {
     places: Box<[u16]>,
     /// Ports that rest: since when, and who had them.
     resting: VecDeque<(u16, u32, UserKey)>,
+    /// How many of whom.
+    resting_counts: HashMap<UserKey, u32, RandomState>,
 }
 
 const NOWHERE: u16 = u16::MAX;
@@ -52,6 +62,7 @@ impl Ports {
             places: (0..=u16::MAX).take(free.len()).collect(),
             free,
             resting: VecDeque::new(),
+            resting_counts: HashMap::default(),
         }
     }
 
@@ -79,6 +90,12 @@ impl Ports {
         now_s: u32,
     ) -> Result<Option<u16>, getrandom::Error> {
         self.wake(now_s);
+        let resting_count = self.resting_counts.get(&user).copied().unwrap_or(0);
+        if resting_count >= RESTING_PER_USER_MAX
+            && let Some(port) = self.take_resting(wanted, user)
+        {
+            return Ok(Some(port));
+        }
         for _ in 0..DRAWS {
             if self.free.is_empty() {
                 break;
@@ -106,14 +123,26 @@ impl Ports {
     pub fn give_back(&mut self, port: u16, user: UserKey, now_s: u32) {
         debug_assert_eq!(self.place(port), NOWHERE, "port {port} was not given away");
         self.resting.push_back((port, now_s, user));
+        *self.resting_counts.entry(user).or_default() += 1;
+    }
+
+    /// One of this user's rests no longer.
+    fn count_awake(&mut self, user: UserKey) {
+        if let Entry::Occupied(mut count) = self.resting_counts.entry(user) {
+            *count.get_mut() -= 1;
+            if *count.get() == 0 {
+                count.remove();
+            }
+        }
     }
 
     /// Those that have rested long enough are free again.
     fn wake(&mut self, now_s: u32) {
-        while let Some(&(port, since_s, _)) = self.resting.front()
+        while let Some(&(port, since_s, user)) = self.resting.front()
             && now_s.saturating_sub(since_s) >= REST_S
         {
             self.resting.pop_front();
+            self.count_awake(user);
             self.insert(port);
         }
     }
@@ -129,7 +158,9 @@ impl Ports {
             .resting
             .iter()
             .position(|(port, _, of)| *of == user && does(*port))?;
-        self.resting.remove(at).map(|(port, ..)| port)
+        let (port, ..) = self.resting.remove(at)?;
+        self.count_awake(user);
+        Some(port)
     }
 
     fn does(&self, port: u16, wanted: Wanted) -> bool {
@@ -230,6 +261,19 @@ mod tests {
             take(&mut ports, Wanted::Any, 2, 2_000 + REST_S),
             Some(50_000)
         );
+    }
+
+    #[test]
+    fn one_user_cannot_bring_all_ports_to_rest() {
+        let mut ports = Ports::new(50_000..=50_099);
+        for _ in 0..10_000 {
+            let port = take(&mut ports, Wanted::Any, 1, 1_000).expect("there are some");
+            ports.give_back(port, 1, 1_000);
+        }
+        assert_eq!(ports.resting.len(), 16);
+        assert!(take(&mut ports, Wanted::Any, 2, 1_000).is_some());
+        assert!(take(&mut ports, Wanted::Any, 2, 1_000 + REST_S).is_some());
+        assert!(ports.resting.is_empty() && ports.resting_counts.is_empty());
     }
 
     #[test]

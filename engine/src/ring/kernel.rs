@@ -209,6 +209,8 @@ impl KernelRing {
     /// Receives datagrams into provided buffers until it ends (`more == false`): an error, or all buffers are leased
     /// (`-ENOBUFS`). Each completion with a buffer is for [`Received::read`](super::Received::read).
     pub fn receive_datagrams(&mut self, slot: Slot, token: Token) {
+        // Connections that are known to have something come first: datagrams take all buffers that there are.
+        self.queue_ready();
         self.start(
             operations::receive_datagrams(slot, &raw const self.headers[0]),
             token,

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use super::quota::owner;
 use super::reservations::{Reservation, ReservationToken, Returned};
 use super::shared::Place;
 use super::{Client, ConnectionId, Now, Relay, RelaySocket, Sockets};
@@ -94,7 +95,7 @@ pub(super) const fn family_of(address: SocketAddr) -> usize {
 /// Another number for another user.
 pub(super) fn user_key(user: &[u8]) -> UserKey {
     use std::hash::BuildHasher;
-    foldhash::fast::FixedState::with_seed(0).hash_one(user)
+    foldhash::fast::FixedState::with_seed(0).hash_one(owner(user))
 }
 
 impl Relay {

@@ -79,7 +79,7 @@ impl Quota {
 
 /// Whom a user name stands for: without the time that it begins with, so that whoever gets new credentials every minute
 /// gets no new quota with them. A name that is nothing but a time stands for itself.
-fn owner(user: &[u8]) -> &[u8] {
+pub(super) fn owner(user: &[u8]) -> &[u8] {
     let Some(at) = user.iter().position(|byte| *byte == b':') else {
         return user;
     };

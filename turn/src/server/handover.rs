@@ -6,6 +6,7 @@
 use std::net::SocketAddr;
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crossbeam::queue::ArrayQueue;
 use fanfare_engine::ring::HEAD_BYTES;
@@ -43,6 +44,8 @@ pub(super) struct Desks(Arc<[Desk]>);
 #[derive(Debug)]
 struct Desk {
     arrived: ArrayQueue<Parcel>,
+    /// Whoever has put something there has seen to it that the thread looks.
+    is_told: AtomicBool,
     empty: ArrayQueue<Parcel>,
 }
 
@@ -63,6 +66,7 @@ impl Desks {
     pub(super) fn new(threads: u16) -> Self {
         let desk = |_| Desk {
             arrived: ArrayQueue::new(PARCELS_MAX),
+            is_told: AtomicBool::new(false),
             empty: ArrayQueue::new(PARCELS_MAX),
         };
         Self((0..threads).map(desk).collect())
@@ -106,14 +110,14 @@ impl Handover {
         let next = self.desks.0[usize::from(self.own)].empty.pop();
         let leaving = &mut self.leaving[usize::from(thread)];
         let parcel = std::mem::replace(leaving, next.unwrap_or_default());
-        let arrived = &self.desks.0[usize::from(thread)].arrived;
+        let desk = &self.desks.0[usize::from(thread)];
         let parcel = Parcel {
             from: self.own,
             ..parcel
         };
-        match arrived.push(parcel) {
-            // Whoever finds more than one takes them all, this one included.
-            Ok(()) => Ok(arrived.len() == 1),
+        match desk.arrived.push(parcel) {
+            // If it has been told, it has not begun to look yet.
+            Ok(()) => Ok(!desk.is_told.swap(true, Ordering::AcqRel)),
             Err(mut parcel) => {
                 let lost = parcel.letters.len();
                 parcel.clear();
@@ -121,6 +125,13 @@ impl Handover {
                 Err(Full(lost))
             }
         }
+    }
+
+    /// To be called before looking at what has come: what comes from now on is told anew.
+    pub(super) fn look(&self) {
+        self.desks.0[usize::from(self.own)]
+            .is_told
+            .swap(false, Ordering::AcqRel);
     }
 
     /// What has come from another thread.
@@ -185,9 +196,10 @@ mod tests {
         assert_eq!(one.hand_over(1), Ok(true));
         assert_eq!(one.receivers().count(), 0);
         put(&mut one, 1, b"third");
-        // Whoever takes the first takes this one, too.
+        // It has been told, and has not looked yet.
         assert_eq!(one.hand_over(1), Ok(false));
         let mut heard = Vec::new();
+        other.look();
         while let Some(parcel) = other.receive() {
             for letter in (0..).map_while(|number| parcel.letter(number)) {
                 assert!(letter.range.start >= HEAD_BYTES);

@@ -11,6 +11,9 @@ use super::handover::{Handover, Letter, Parcel};
 /// by IP on its way, and a train's cars may not be.
 const CAR_BYTES_MAX: usize = 1_452;
 
+/// Bytes of its own that it keeps room for from turn to turn.
+const OWN_BYTES_KEPT: usize = 1 << 20;
+
 /// Pieces that a send may have, less those that a datagram may add.
 const PIECES_MAX: usize = 2 * TRAIN_CARS_MAX - PIECES_OF_ONE_MAX;
 
@@ -135,7 +138,8 @@ impl Outbox {
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.packets.is_empty() && self.sends.is_empty()
+        // What came over a stream for a stream is in neither, and has left its bytes here.
+        self.packets.is_empty() && self.sends.is_empty() && self.bytes.is_empty()
     }
 
     /// Sends what was appended to the bytes from there on.
@@ -231,7 +235,8 @@ impl Outbox {
         })
     }
 
-    /// The device does not take trains of datagrams as long as these: none are joined from now on.
+    /// The device does not take trains of datagrams as long as these: none are joined until they are
+    /// [tried again](Self::try_cars_again).
     pub(super) fn refuse_cars_of(&mut self, bytes: usize) {
         self.car_bytes_max = self.car_bytes_max.min(bytes.saturating_sub(1));
     }
@@ -244,8 +249,15 @@ impl Outbox {
             }
         }
         self.bytes.clear();
+        // What a burst took is given back.
+        self.bytes.shrink_to(OWN_BYTES_KEPT);
         self.pieces.clear();
         self.sends.clear();
+    }
+
+    /// What a device refused it may take by now, or another one: a path that is narrow for one client is not for all.
+    pub(super) fn try_cars_again(&mut self) {
+        self.car_bytes_max = CAR_BYTES_MAX;
     }
 
     fn push(&mut self, slot: Slot, to: SocketAddr, pieces: [Option<Piece>; PIECES_OF_ONE_MAX]) {

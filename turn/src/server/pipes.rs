@@ -85,7 +85,6 @@ impl Streams {
                 client,
                 other,
                 is_paused: false,
-                is_ending: false,
             })
         };
         stream.role = half(peer, Some(of));
@@ -135,8 +134,9 @@ impl Streams {
         let Some(Role::Joined(half)) = stream.map(|it| &mut it.role) else {
             return Err(Ended::Left);
         };
-        let other = half.other;
-        let Some(to) = self.stream(other).filter(|it| it.end.is_none()) else {
+        let (id, other) = (half.id, half.other);
+        let Some(to) = self.half_of(other, id) else {
+            debug_assert!(false, "half of a pipe is joined with nothing");
             return Err(Ended::Left);
         };
         to.append([said, &[], &[]]);
@@ -155,59 +155,93 @@ impl Streams {
         Ok(said.len())
     }
 
+    /// What is in this slot, if that is half of this pipe: slots are used again.
+    fn half_of(&mut self, slot: u32, id: ConnectionId) -> Option<&mut Stream> {
+        let is_it = |it: &&mut Stream| matches!(it.role, Role::Joined(half) if half.id == id);
+        self.stream(slot)
+            .filter(|it| it.end.is_none())
+            .filter(is_it)
+    }
+
     /// A stream was sent something: whoever waits for that goes on.
     pub(super) fn has_sent(&mut self, slot: u32, ring: &mut KernelRing) {
-        let Some(stream) = self.stream(slot) else {
-            return;
-        };
-        let Role::Joined(half) = stream.role else {
+        let Some(stream) = self.stream(slot).filter(|it| it.end.is_none()) else {
             return;
         };
         let left = stream.unsent_bytes();
-        if half.is_ending && left == 0 {
-            return self.end(slot, ring);
-        }
-        if left <= PIPE_BYTES_LOW
-            && let Some(other) = self.stream(half.other)
-            && let Role::Joined(of_other) = &mut other.role
-            && of_other.is_paused
-        {
-            of_other.is_paused = false;
-            // Unless the old one is still being cancelled, whose end begins the next.
-            self.begin_receive(half.other, ring);
+        match stream.role {
+            Role::Draining(id, _) if left == 0 => {
+                self.end(slot, ring);
+                self.finished.push(id);
+            }
+            Role::Joined(Joined { id, other, .. }) if left <= PIPE_BYTES_LOW => {
+                if let Some(stream) = self.half_of(other, id)
+                    && let Role::Joined(half) = &mut stream.role
+                    && half.is_paused
+                {
+                    half.is_paused = false;
+                    // Unless the old one is still being cancelled, whose end begins the next.
+                    self.begin_receive(other, ring);
+                }
+            }
+            _ => {}
         }
     }
 
-    /// Ends a pipe, one half of which has ended: the other is sent what it has not been yet.
-    pub(super) fn end_pipe(&mut self, slot: u32, ring: &mut KernelRing) -> Option<ConnectionId> {
-        let Role::Joined(half) = self.stream(slot)?.role else {
-            return None;
+    /// Ends a pipe, one half of which has ended: the other is sent what it has not been yet, and has as long for that as an
+    /// idle connection. False if it is no pipe.
+    pub(super) fn end_pipe(&mut self, slot: u32, ring: &mut KernelRing) -> bool {
+        let (id, other) = match self.stream(slot).map(|it| &it.role) {
+            Some(Role::Joined(half)) => (half.id, half.other),
+            Some(&Role::Draining(id, _)) => {
+                self.end(slot, ring);
+                self.finished.push(id);
+                return true;
+            }
+            _ => return false,
         };
         self.end(slot, ring);
-        if let Some(other) = self.stream(half.other)
-            && let Role::Joined(of_other) = &mut other.role
-            && of_other.id == half.id
-        {
-            of_other.is_ending = true;
-            // Nobody hears what it still says.
-            of_other.is_paused = true;
-            other.say_end();
-            if other.unsent_bytes() == 0 {
-                self.end(half.other, ring);
-            } else {
-                self.mark_unsent(half.other);
-            }
+        let until_s = self.drained_until_s();
+        let Some(stream) = self.half_of(other, id) else {
+            self.finished.push(id);
+            return true;
+        };
+        let Role::Joined(half) = stream.role else {
+            unreachable!("it is half of this pipe");
+        };
+        stream.role = Role::Draining(id, half.client);
+        stream.until_s = until_s;
+        stream.say_end();
+        let left = stream.unsent_bytes();
+        self.peers.insert(id, other);
+        if left == 0 {
+            self.end(other, ring);
+            self.finished.push(id);
+            return true;
         }
-        Some(half.id)
+        // It is still received from, and forgotten: closing a socket at which something waits resets the connection, and what
+        // is under way is lost.
+        self.begin_receive(other, ring);
+        self.mark_unsent(other);
+        true
     }
 
-    /// Ends the connection to a peer, and whatever it is joined with.
+    /// Ends the connection to a peer, and whatever it is joined with, whether they have taken everything or not: it is over
+    /// for the relay.
     pub(super) fn disconnect(&mut self, id: ConnectionId, ring: &mut KernelRing) {
         let Some(&slot) = self.peers.get(&id) else {
             return;
         };
-        if self.end_pipe(slot, ring).is_none() {
-            self.end(slot, ring);
+        let other = match self.stream(slot).map(|it| &it.role) {
+            Some(Role::Joined(half)) => Some(half.other),
+            _ => None,
+        };
+        self.end(slot, ring);
+        if let Some(other) = other
+            && let Some(stream) = self.half_of(other, id)
+        {
+            stream.say_end();
+            self.end(other, ring);
         }
     }
 

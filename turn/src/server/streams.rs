@@ -64,10 +64,17 @@ pub(super) struct Streams {
     /// By slot.
     pub(super) streams: Vec<Place>,
     slots: HashMap<Client, u32, RandomState>,
+    /// Where a connection to a peer is: the peer, or the client if that is what is left of it.
     pub(super) peers: HashMap<ConnectionId, u32, RandomState>,
     strangers: u32,
     /// Slots with something to send that has not been tried yet.
     unsent: Vec<u32>,
+    /// Those whose receives found no buffer, and are to begin again.
+    silent: Vec<u32>,
+    /// Connections to peers that have ended, both halves of them.
+    pub(super) finished: Vec<ConnectionId>,
+    /// When [`idle`](Self::idle) was last asked.
+    swept_s: u32,
     short: Vec<Short>,
     pub(super) plain: Box<[u8]>,
 }
@@ -108,6 +115,8 @@ pub(super) enum Role {
     Peer(ConnectionId),
     /// A client or a peer: what it says goes to the other one.
     Joined(Joined),
+    /// One whose other half has ended: it is sent what it has not been yet, and nobody hears what it says.
+    Draining(ConnectionId, Option<Client>),
 }
 
 /// One half of a pipe.
@@ -120,8 +129,6 @@ pub(super) struct Joined {
     pub(super) other: u32,
     /// The other half takes too little: nothing is received for now.
     pub(super) is_paused: bool,
-    /// The other half has ended: this one ends when it has been sent everything.
-    pub(super) is_ending: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -166,6 +173,9 @@ impl Streams {
             peers: HashMap::default(),
             strangers: 0,
             unsent: Vec::new(),
+            silent: Vec::new(),
+            finished: Vec::new(),
+            swept_s: 0,
             short: Vec::new(),
             plain: vec![0; PLAIN_BYTES].into(),
         }
@@ -489,6 +499,12 @@ impl Streams {
                     None => self.peers.remove(&half.id),
                 };
             }
+            Role::Draining(id, client) => {
+                self.peers.remove(id);
+                if let Some(client) = client {
+                    self.slots.remove(client);
+                }
+            }
         }
         if stream.is_stranger {
             self.strangers -= 1;
@@ -502,8 +518,8 @@ impl Streams {
         self.close_if_idle(slot, ring);
     }
 
-    /// The receive of a stream has ended.
-    pub(super) fn receive_ended(&mut self, token: Token, ring: &mut KernelRing) {
+    /// The receive of a stream has ended; if it found no buffer, it is to [begin again](Self::listen_again).
+    pub(super) fn receive_ended(&mut self, token: Token, result: i32, ring: &mut KernelRing) {
         let slot = token.index();
         let place = &mut self.streams[slot as usize];
         if let Some(stream) = place.stream.as_mut()
@@ -512,11 +528,37 @@ impl Streams {
             stream.has_receive = false;
             if stream.end.is_some() {
                 self.close_if_idle(slot, ring);
-            } else if matches!(stream.role, Role::Joined(half) if !half.is_paused) {
+            } else if is_shortage(result) {
+                self.silent.push(slot);
+            } else {
                 // It was paused, and goes on.
-                self.begin_receive(slot, ring);
+                let goes_on = match stream.role {
+                    Role::Joined(half) => !half.is_paused,
+                    Role::Draining(..) => result == -libc::ECANCELED,
+                    _ => false,
+                };
+                if goes_on {
+                    self.begin_receive(slot, ring);
+                }
             }
         }
+    }
+
+    /// Begins the receives again that found no buffer; how many.
+    pub(super) fn listen_again(&mut self, ring: &mut KernelRing) -> usize {
+        let silent = std::mem::take(&mut self.silent);
+        for slot in &silent {
+            let stream = self.stream(*slot);
+            let is_heard = stream.is_some_and(|it| match &it.role {
+                Role::Messages(_) | Role::Draining(..) => true,
+                Role::Joined(half) => !half.is_paused,
+                Role::Connecting(..) | Role::Peer(_) => false,
+            });
+            if is_heard {
+                self.begin_receive(*slot, ring);
+            }
+        }
+        silent.len()
     }
 
     fn close_if_idle(&mut self, slot: u32, ring: &mut KernelRing) {
@@ -546,20 +588,44 @@ impl Streams {
 
     /// The streams whose time is over, those aside that have a reason to stay. To be called once a second.
     pub(super) fn idle(&mut self, now: Now, has_reason: impl Fn(&Client) -> bool) -> Vec<u32> {
-        let now_s = now.s();
+        self.swept_s = now.s();
         let mut idle = Vec::new();
         for (client, &slot) in &self.slots {
             let Some(stream) = self.streams[slot as usize].stream.as_mut() else {
                 continue;
             };
-            if has_reason(client) || matches!(stream.role, Role::Joined(_)) {
-                stream.until_s = now_s.saturating_add(self.limits.idle_s);
-            } else if stream.until_s <= now_s {
+            let stays = match &stream.role {
+                Role::Joined(_) => true,
+                Role::Draining(..) => false,
+                _ => has_reason(client),
+            };
+            if stays {
+                stream.until_s = self.swept_s.saturating_add(self.limits.idle_s);
+            } else if stream.until_s <= self.swept_s {
+                idle.push(slot);
+            }
+        }
+        // What is left of clients was found among them.
+        for &slot in self.peers.values() {
+            if let Some(stream) = self.streams[slot as usize].stream.as_ref()
+                && matches!(stream.role, Role::Draining(_, None))
+                && stream.until_s <= self.swept_s
+            {
                 idle.push(slot);
             }
         }
         idle
     }
+
+    /// Until when what is left of a pipe is to be taken.
+    pub(super) const fn drained_until_s(&self) -> u32 {
+        self.swept_s.saturating_add(self.limits.idle_s)
+    }
+}
+
+/// There was no buffer, or no memory: not the connection's fault, and it passes.
+pub(super) const fn is_shortage(result: i32) -> bool {
+    result == -libc::ENOBUFS || result == -libc::ENOMEM
 }
 
 impl Place {

@@ -17,7 +17,7 @@ use super::handover::{Full, Handover, Letter, PARCELS_MAX};
 use super::kinds;
 use super::outbox::{Data, Outbox, Packet};
 use super::sockets::{Opener, RelaySockets};
-use super::streams::{Acceptor, Ended, Role, Streams};
+use super::streams::{Acceptor, Ended, Role, Streams, is_shortage};
 use crate::relay::{
     Action, Client, ConnectionId, Dropped, FromPeer, NotConnected, Now, Relay, RelaySocket,
     Transport,
@@ -177,16 +177,16 @@ impl RelayThread {
             }
             kinds::STREAM => {
                 if let Some((slot, role)) = self.streams.of(token) {
-                    let client = match role {
-                        Role::Messages(client) => Some(*client),
-                        _ => None,
-                    };
-                    let ended = match (buffer, client) {
-                        (Some(buffer), Some(client)) => {
+                    let ended = match (buffer, role) {
+                        // Nobody hears it any more.
+                        (_, Role::Draining(..)) => Ok(()),
+                        (Some(buffer), Role::Messages(client)) => {
+                            let client = *client;
                             self.handle_stream(slot, client, &buffer, now)
                         }
-                        (Some(buffer), None) => self.handle_pipe(slot, &buffer),
+                        (Some(buffer), _) => self.handle_pipe(slot, &buffer),
                         (None, _) if more || result == -libc::ECANCELED => Ok(()),
+                        (None, _) if is_shortage(result) => Ok(()),
                         (None, _) => Err(Ended::Left),
                     };
                     if let Err(why) = ended {
@@ -194,7 +194,7 @@ impl RelayThread {
                     }
                 }
                 if !more {
-                    self.streams.receive_ended(token, &mut self.ring);
+                    self.streams.receive_ended(token, result, &mut self.ring);
                 }
             }
             kinds::WRITABLE => {
@@ -413,6 +413,7 @@ impl RelayThread {
 
     /// Delivers what other threads have handed over.
     fn receive_handed_over(&mut self, now: Now) {
+        self.handover.look();
         for _ in 0..PARCELS_PER_TURN {
             let Some(parcel) = self.handover.receive() else {
                 return;
@@ -516,8 +517,8 @@ impl RelayThread {
             Ended::Tls => self.counters.streams_tls_failed.inc(),
             Ended::Idle => self.counters.streams_idle.inc(),
         }
-        if let Some(id) = self.streams.end_pipe(slot, &mut self.ring) {
-            return self.relay.disconnected(id);
+        if self.streams.end_pipe(slot, &mut self.ring) {
+            return;
         }
         if let Some(client) = self.streams.client(slot) {
             let mut opener = Opener {
@@ -587,6 +588,9 @@ impl RelayThread {
 
     /// Begins receives again that have ended for want of buffers, which are back now, or for an error.
     fn listen_again(&mut self) {
+        // Streams first: with datagrams anybody can take all the buffers.
+        let begun = self.streams.listen_again(&mut self.ring);
+        self.counters.receives_begun.add(begun as u64);
         for (index, listener) in (0_u32..).zip(&mut self.listeners) {
             if std::mem::take(&mut listener.is_silent) {
                 let token = Token::new(kinds::LISTENER, 0, index);
@@ -607,6 +611,9 @@ impl RelayThread {
             self.outbox.clear(&self.handover);
         }
         self.streams.flush(&mut self.ring);
+        for id in self.streams.finished.drain(..) {
+            self.relay.disconnected(id);
+        }
     }
 
     /// Tries again what failed for a reason that has passed, or that sending it otherwise helps against.
@@ -677,6 +684,7 @@ impl RelayThread {
             now_s: now.s(),
         };
         self.relay.sweep(now, &mut opener);
+        self.outbox.try_cars_again();
         let relay = &self.relay;
         for slot in self
             .streams

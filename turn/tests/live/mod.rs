@@ -90,6 +90,9 @@ pub(crate) fn counted(server: &Server, is_so: impl Fn(&RelaySnapshot) -> bool) -
             sum.streams_garbage += of.streams_garbage;
             sum.streams_idle += of.streams_idle;
             sum.streams_refused += of.streams_refused;
+            sum.receives_begun += of.receives_begun;
+            sum.bytes_piped += of.bytes_piped;
+            sum.answers += of.answers;
             sum.dropped_malformed += of.dropped_malformed;
             sum.dropped_unknown += of.dropped_unknown;
             sum.sends_failed += of.sends_failed;
