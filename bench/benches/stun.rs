@@ -4,7 +4,7 @@
 use std::hint::black_box;
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use fanfare_turn::nonce::Nonces;
+use fanfare_turn::nonce::{Features, Nonces};
 use fanfare_turn::stun::{
     AttributeType, Class, Integrity, Key, Message, Method, PasswordAlgorithm, Writer,
 };
@@ -13,7 +13,7 @@ use stun_types::message::{LongTermKeyCredentials, Message as Theirs, MessageInte
 /// A signed request for an allocation, as browsers send it, with this cookie.
 fn request(cookie: u8) -> Vec<u8> {
     let client = "192.0.2.1:5000".parse().expect("an address");
-    let nonce = Nonces::new([7; 32]).make(client, 1_700_000_000);
+    let nonce = Nonces::new([7; 32]).make(client, 1_700_000_000, Features::default());
     let mut out = Vec::new();
     Writer::new(&mut out, Class::Request, Method::ALLOCATE, [7; 12])
         .attribute(AttributeType::REQUESTED_TRANSPORT, &[17, 0, 0, 0])
@@ -82,7 +82,7 @@ fn challenge(c: &mut Criterion) {
     c.bench_function("answer a stranger with 401", |b| {
         b.iter(|| {
             out.clear();
-            let nonce = nonces.make(black_box(client), 1_700_000_000);
+            let nonce = nonces.make(black_box(client), 1_700_000_000, Features::default());
             Writer::new(&mut out, Class::Error, Method::ALLOCATE, [7; 12])
                 .error(401)
                 .attribute(AttributeType::REALM, b"example.org")

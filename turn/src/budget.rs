@@ -46,6 +46,12 @@ pub struct Meter {
 }
 
 impl Meter {
+    /// Whether one could be taken.
+    fn has_one(&self, rate: &Rate, now_ns: u64) -> bool {
+        let mut tried = *self;
+        tried.take(rate, 1, now_ns)
+    }
+
     /// Takes so many, all or none. Time never runs backwards.
     pub fn take(&mut self, rate: &Rate, units: u32, now_ns: u64) -> bool {
         let until_ns = self
@@ -85,13 +91,27 @@ impl SourceBudget {
 
     /// Whether this source may be replied to once more.
     pub fn take(&mut self, source: IpAddr, now_ns: u64) -> bool {
-        let network = match canonical(source) {
-            IpAddr::V4(ip) => u64::from(ip.to_bits()),
-            // Global addresses have bits set in the upper half of these.
-            IpAddr::V6(ip) => u64::try_from(ip.to_bits() >> 64).unwrap_or(0),
-        };
-        let hash = usize::try_from(self.hasher.hash_one(network)).unwrap_or(0);
-        self.meters[hash % SOURCES].take(&self.rate, 1, now_ns)
+        self.meters[self.place(source)].take(&self.rate, 1, now_ns)
+    }
+
+    /// Whether it could be.
+    #[must_use]
+    pub fn has_one(&self, source: IpAddr, now_ns: u64) -> bool {
+        self.meters[self.place(source)].has_one(&self.rate, now_ns)
+    }
+
+    fn place(&self, source: IpAddr) -> usize {
+        let hash = usize::try_from(self.hasher.hash_one(source_of(source))).unwrap_or(0);
+        hash % SOURCES
+    }
+}
+
+/// What counts as one source: an IPv4 address, or an IPv6 network of 64 bits.
+pub(crate) fn source_of(ip: IpAddr) -> u64 {
+    match canonical(ip) {
+        IpAddr::V4(ip) => u64::from(ip.to_bits()),
+        // Global addresses have bits set in the upper half of these.
+        IpAddr::V6(ip) => u64::try_from(ip.to_bits() >> 64).unwrap_or(0),
     }
 }
 

@@ -101,6 +101,12 @@ impl Credentials {
         }
     }
 
+    /// Whether every user can be known by the hash of their name: those of secrets have names that nobody has heard before.
+    #[must_use]
+    pub fn has_user_hashes(&self) -> bool {
+        self.secrets.is_empty()
+    }
+
     /// A secret that follows from another one, and does not tell it.
     #[must_use]
     pub fn derive_secret(of: &str) -> Vec<u8> {

@@ -20,8 +20,27 @@ pub const NONCE_LIFETIME_S: u32 = 3600;
 /// What a nonce begins with that carries security features (RFC 8489 section 9.2).
 const COOKIE: &[u8] = b"obMatJos2";
 
-/// The features that all nonces here stand for: PASSWORD-ALGORITHMS (bit 0 of 24), USERHASH (bit 1).
-const FEATURES: [u8; 3] = [0b1100_0000, 0, 0];
+/// The security features that a nonce stands for, besides PASSWORD-ALGORITHMS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Features {
+    /// Users may be named by USERHASH. Who reads this names them so, and knows no way back.
+    pub has_user_hashes: bool,
+}
+
+impl Features {
+    /// PASSWORD-ALGORITHMS is bit 0 of 24, USERHASH bit 1 (RFC 8489 section 18.1).
+    const fn bits(self) -> [u8; 3] {
+        [
+            if self.has_user_hashes {
+                0b1100_0000
+            } else {
+                0b1000_0000
+            },
+            0,
+            0,
+        ]
+    }
+}
 
 /// Bytes of the keyed hash.
 const TAG_BYTES: usize = 12;
@@ -58,15 +77,15 @@ impl Nonces {
 
     /// A nonce for this client, made now.
     #[must_use]
-    pub fn make(&self, client: SocketAddr, now_s: u32) -> [u8; NONCE_BYTES] {
+    pub fn make(&self, client: SocketAddr, now_s: u32, features: Features) -> [u8; NONCE_BYTES] {
         let mut nonce = [0; NONCE_BYTES];
         let (cookie, rest) = nonce.split_at_mut(COOKIE.len());
         cookie.copy_from_slice(COOKIE);
-        let (features, sealed) = rest.split_at_mut(4);
-        encode(&FEATURES, features);
+        let (shown, sealed) = rest.split_at_mut(4);
+        encode(&features.bits(), shown);
         let mut bytes = [0; SEALED_BYTES];
         bytes[..4].copy_from_slice(&now_s.to_be_bytes());
-        bytes[4..].copy_from_slice(&self.tag(client, now_s));
+        bytes[4..].copy_from_slice(&self.tag(client, now_s, features));
         encode(&bytes, sealed);
         nonce
     }
@@ -78,7 +97,11 @@ impl Nonces {
     pub fn check(&self, nonce: &[u8], client: SocketAddr, now_s: u32) -> Result<(), StaleNonce> {
         let made_s = made_at(nonce).ok_or(StaleNonce)?;
         // The whole is compared, so that its features and every bit of the encoding count as well.
-        if !bool::from(self.make(client, made_s).ct_eq(nonce)) {
+        let is_made_with = |has_user_hashes| {
+            let made = self.make(client, made_s, Features { has_user_hashes });
+            bool::from(made.ct_eq(nonce))
+        };
+        if !is_made_with(shows_user_hashes(nonce)) {
             return Err(StaleNonce);
         }
         match now_s.checked_sub(made_s) {
@@ -87,7 +110,7 @@ impl Nonces {
         }
     }
 
-    fn tag(&self, client: SocketAddr, now_s: u32) -> [u8; TAG_BYTES] {
+    fn tag(&self, client: SocketAddr, now_s: u32, features: Features) -> [u8; TAG_BYTES] {
         let mut mac = <Hmac<Sha256> as KeyInit>::new_from_slice(&self.key)
             .unwrap_or_else(|_| unreachable!("HMAC takes keys of any length"));
         let client = canonical_socket(client);
@@ -97,7 +120,7 @@ impl Nonces {
         }
         mac.update(&client.port().to_be_bytes());
         mac.update(&now_s.to_be_bytes());
-        mac.update(&FEATURES);
+        mac.update(&features.bits());
         let mut tag = [0; TAG_BYTES];
         tag.copy_from_slice(&mac.finalize().into_bytes()[..TAG_BYTES]);
         tag
@@ -117,6 +140,11 @@ fn made_at(nonce: &[u8]) -> Option<u32> {
     Some(u32::from_be_bytes(*made_s))
 }
 
+/// Which of the two sets of features a nonce claims to be of: the first letter of them in base64 tells.
+fn shows_user_hashes(nonce: &[u8]) -> bool {
+    nonce.get(COOKIE.len()) == Some(&b'w')
+}
+
 fn encode(bytes: &[u8], text: &mut [u8]) {
     STANDARD_NO_PAD
         .encode_slice(bytes, text)
@@ -126,6 +154,10 @@ fn encode(bytes: &[u8], text: &mut [u8]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const FEATURES: Features = Features {
+        has_user_hashes: true,
+    };
 
     const NOW: u32 = 1_700_000_000;
 
@@ -137,7 +169,7 @@ mod tests {
     fn a_nonce_is_good_for_an_hour_and_where_it_was_given() {
         let nonces = Nonces::new([7; 32]);
         let it = client("192.0.2.1:5000");
-        let nonce = nonces.make(it, NOW);
+        let nonce = nonces.make(it, NOW, FEATURES);
         assert_eq!(nonces.check(&nonce, it, NOW), Ok(()));
         assert_eq!(
             nonces.check(&nonce, client("[::ffff:192.0.2.1]:5000"), NOW),
@@ -161,7 +193,7 @@ mod tests {
     fn no_bit_of_it_can_be_changed() {
         let nonces = Nonces::new([7; 32]);
         let it = client("192.0.2.1:5000");
-        let nonce = nonces.make(it, NOW);
+        let nonce = nonces.make(it, NOW, FEATURES);
         for at in 0..nonce.len() {
             for bit in 0..8 {
                 let mut changed = nonce;
@@ -181,7 +213,7 @@ mod tests {
     #[test]
     fn it_says_which_features_it_stands_for() {
         // RFC 8489 section 9.2: 24 bits behind the cookie; the first is for password algorithms, the second for USERHASH.
-        let nonce = Nonces::new([7; 32]).make(client("192.0.2.1:5000"), NOW);
+        let nonce = Nonces::new([7; 32]).make(client("192.0.2.1:5000"), NOW, FEATURES);
         assert!(nonce.starts_with(b"obMatJos2wAAA"));
     }
 }

@@ -65,6 +65,8 @@ pub struct PeerPolicy {
     denied_by_default: Ranges,
     /// What this server listens on: nobody's peer, whatever the lists say.
     own: Vec<SocketAddr>,
+    /// Addresses of this host of which only relayed ports are peers.
+    host: Ranges,
 }
 
 /// Why an address is not to be reached.
@@ -91,7 +93,33 @@ impl PeerPolicy {
             denied: Ranges::of(deny),
             denied_by_default: Ranges::of(&DENIED_BY_DEFAULT),
             own: own.into_iter().map(canonical_socket).collect(),
+            host: Ranges::of(&[]),
         }
+    }
+
+    /// The same, and these addresses lead to this host: only the ports that the relay gives away are peers there. What is
+    /// sent to any other port would come to it over loopback, past the firewalls before it, with its own address as the
+    /// source. An address that is allowed by itself, not as one of a net, is left as it is; loopback is what the list of
+    /// special addresses is for.
+    #[must_use]
+    pub fn with_host(
+        mut self,
+        addresses: impl IntoIterator<Item = IpAddr>,
+        allow: &[IpNet],
+    ) -> Self {
+        let nets: Vec<IpNet> = addresses
+            .into_iter()
+            .map(|ip| IpNet::from(canonical(ip)))
+            .filter(|net| !net.addr().is_loopback() && !allow.contains(net))
+            .collect();
+        self.host = Ranges::of(&nets);
+        self
+    }
+
+    /// Whether only relayed ports are peers at this address.
+    #[must_use]
+    pub fn is_host(&self, ip: IpAddr) -> bool {
+        self.host.contains(bits(canonical(ip)))
     }
 
     /// Whether a client may have a permission for this address.

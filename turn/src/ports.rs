@@ -126,6 +126,12 @@ impl Ports {
         *self.resting_counts.entry(user).or_default() += 1;
     }
 
+    /// Gives a port back that nobody has had.
+    pub fn put_back(&mut self, port: u16) {
+        debug_assert_eq!(self.place(port), NOWHERE, "port {port} was not given away");
+        self.insert(port);
+    }
+
     /// One of this user's rests no longer.
     fn count_awake(&mut self, user: UserKey) {
         if let Entry::Occupied(mut count) = self.resting_counts.entry(user) {

@@ -401,6 +401,27 @@ fn when_the_ports_are_gone_it_is_said_and_nothing_leaks() {
 }
 
 #[test]
+fn a_host_without_descriptors_wears_no_ports_out() {
+    let mut world = World::new(Setup {
+        ports: 50_000..=50_003,
+        ..Setup::default()
+    });
+    let ann = User::new(&mut world, udp(5_000), "ann");
+    world.host.is_full = true;
+    for _ in 0..10 {
+        assert_eq!(ann.allocate(&mut world, &[]).code, Some(508));
+        let pair = ann.allocate(&mut world, &[(AttributeType::EVEN_PORT, &[0x80])]);
+        assert_eq!(pair.code, Some(508));
+    }
+    assert_eq!(world.shared.allocation_count(), 0);
+    world.host.is_full = false;
+    for port in 0..4 {
+        let user = User::new(&mut world, udp(6_000 + port), "ann");
+        assert_eq!(user.allocate(&mut world, &[]).code, None);
+    }
+}
+
+#[test]
 fn a_relay_that_is_drained_keeps_what_it_has() {
     let mut world = World::default();
     let ann = User::new(&mut world, udp(5_000), "ann");

@@ -4,10 +4,14 @@
 mod support;
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use fanfare_turn::budget::Rate;
 use fanfare_turn::framing::channel_header;
-use fanfare_turn::relay::{Action, Client, Config, Dropped, FromPeer, RelaySocket, Transport};
+use fanfare_turn::policy::PeerPolicy;
+use fanfare_turn::relay::{
+    Access, Action, Client, Config, Dropped, FromPeer, RelaySocket, Transport,
+};
 use fanfare_turn::stun::{AttributeType, Class, Message, Method, Writer};
 use support::{Setup, User, World, access, dropped, udp};
 
@@ -303,6 +307,86 @@ fn the_servers_own_sockets_are_no_peers() {
         from_peer(&mut world, "198.51.100.1:50001", b"world"),
         Err(Dropped::Denied)
     );
+}
+
+/// What the lists say, where these are addresses of the host.
+fn access_of_host(allow: &[&str]) -> Access {
+    let nets: Vec<_> = allow.iter().map(|it| it.parse().expect("a net")).collect();
+    let host =
+        ["198.51.100.1", "203.0.113.9", "127.0.0.1"].map(|it| it.parse().expect("an address"));
+    Access {
+        policy: Arc::new(PeerPolicy::new(&nets, &[], Vec::new()).with_host(host, &nets)),
+        ..access(allow)
+    }
+}
+
+#[test]
+fn of_the_hosts_addresses_only_relayed_ports_are_peers() {
+    let mut world = World::new(Setup {
+        allow: vec!["198.51.100.0/24", "203.0.113.0/24"],
+        ..Setup::default()
+    });
+    let nets = ["198.51.100.0/24", "203.0.113.0/24", "127.0.0.0/8"];
+    world.relay.set_access(access_of_host(&nets));
+    let ann = User::new(&mut world, udp(5_000), "ann");
+    ann.allocate(&mut world, &[]);
+    let bob = User::new(&mut world, udp(5_001), "bob");
+    let relayed_to_bob = bob.allocate(&mut world, &[]);
+    let [of_bob] = relayed_to_bob.addresses(AttributeType::XOR_RELAYED_ADDRESS)[..] else {
+        panic!("one address");
+    };
+    let free = (50_000..).find(|port| world.host.open.values().all(|it| it.port() != *port));
+    let of_nobody = format!("198.51.100.1:{}", free.expect("a port"));
+    let peers = [
+        "198.51.100.1:1",
+        "203.0.113.9:1",
+        "203.0.113.10:1",
+        "127.0.0.1:1",
+    ];
+    assert_eq!(ann.permit(&mut world, &peers), None);
+    // A service of this host, a port of the range that nobody has, and the same under another of its addresses.
+    let services = [
+        "198.51.100.1:22",
+        &of_nobody,
+        "203.0.113.9:53",
+        "[::ffff:203.0.113.9]:54",
+    ];
+    for (channel, denied) in (0x4000..).zip(services) {
+        let packet = send_indication(denied, b"hello", &[]);
+        let (action, _) = world.send(ann.client, &packet);
+        assert_eq!(dropped(action), Dropped::Denied, "{denied}");
+        let from = from_peer(&mut world, denied, b"world");
+        assert_eq!(from, Err(Dropped::Denied), "{denied}");
+        assert_eq!(ann.bind(&mut world, channel, denied), None);
+        let packet = channel_data(channel, b"hello");
+        let (action, _) = world.send(ann.client, &packet);
+        assert_eq!(dropped(action), Dropped::Denied, "{denied}");
+    }
+    let packet = send_indication(&of_bob.to_string(), b"hello", &[]);
+    assert!(matches!(
+        world.send(ann.client, &packet).0,
+        Action::Hairpin { .. }
+    ));
+    assert!(from_peer(&mut world, &of_bob.to_string(), b"world").is_ok());
+    // The neighbours of this host are no part of it, and loopback is what the lists make of it.
+    for allowed in ["203.0.113.10:53", "127.0.0.1:53"] {
+        let packet = send_indication(allowed, b"hello", &[]);
+        assert_eq!(
+            relayed(world.send(ann.client, &packet).0).0,
+            socket(allowed)
+        );
+        assert!(from_peer(&mut world, allowed, b"world").is_ok());
+    }
+    // Whoever names the address itself, means it.
+    let nets = ["198.51.100.0/24", "203.0.113.9/32"];
+    world.relay.set_access(access_of_host(&nets));
+    let packet = send_indication("203.0.113.9:53", b"hello", &[]);
+    assert!(matches!(
+        world.send(ann.client, &packet).0,
+        Action::Relay { .. }
+    ));
+    let packet = send_indication("198.51.100.1:22", b"hello", &[]);
+    assert_eq!(dropped(world.send(ann.client, &packet).0), Dropped::Denied);
 }
 
 #[test]

@@ -122,10 +122,7 @@ fn what_is_said_into_half_a_pipe_reaches_nobody() {
     let mut heard = Vec::new();
     data.read_to_end(&mut heard).expect("all of it");
     // The reader has everything, though it said something meanwhile.
-    assert_eq!(
-        (heard.len(), heard.iter().all(|it| *it == 7)),
-        (said, true)
-    );
+    assert_eq!((heard.len(), heard.iter().all(|it| *it == 7)), (said, true));
     for client in &mut next {
         // The answer is the first thing that each hears.
         assert_eq!(client.refresh(600), None);

@@ -3,8 +3,11 @@
 
 mod support;
 
+use std::sync::Arc;
+
 use fanfare_turn::budget::Rate;
-use fanfare_turn::relay::{Action, Config, Dropped};
+use fanfare_turn::credentials::Credentials;
+use fanfare_turn::relay::{Access, Action, Config, Dropped};
 use fanfare_turn::stun::{
     AttributeType, Class, Integrity, Key, Message, Method, PasswordAlgorithm, Writer, userhash,
 };
@@ -39,7 +42,8 @@ fn a_stranger_is_told_realm_and_nonce_and_leaves_nothing_behind() {
         Some(&ALGORITHMS[..])
     );
     let nonce = reply.of(AttributeType::NONCE).expect("a nonce");
-    assert!(nonce.starts_with(b"obMatJos2wAAA"));
+    // PASSWORD-ALGORITHMS; not USERHASH, for nobody knows the names of those who come with a secret's password.
+    assert!(nonce.starts_with(b"obMatJos2gAAA"));
     for attribute in [AttributeType::SOFTWARE, AttributeType::MESSAGE_INTEGRITY] {
         assert_eq!(reply.of(attribute), None);
     }
@@ -99,6 +103,79 @@ fn strangers_are_answered_so_often_and_users_always() {
     assert_eq!(ann.allocate(&mut world, &[]).code, None);
     world.pass(1);
     assert_eq!(answered(&mut world, Method::ALLOCATE), 10);
+}
+
+#[test]
+fn names_may_be_hashed_where_all_are_known() {
+    let mut world = World::default();
+    let before = User::new(&mut world, udp(5_000), "ann");
+    let users = [("ann".to_owned(), "ann's password".to_owned())];
+    world.relay.set_access(Access {
+        credentials: Arc::new(Credentials::new(REALM, [], users)),
+        ..access(&["192.0.2.0/24"])
+    });
+    let mut ann = User::new(&mut world, udp(5_001), "ann");
+    assert!(ann.nonce.starts_with(b"obMatJos2wAAA"));
+    // What was said before is still good, and its letter cannot be changed.
+    assert_eq!(before.allocate(&mut world, &[]).code, None);
+    ann.nonce[9] = b'g';
+    assert_eq!(ann.allocate(&mut world, &[]).code, Some(438));
+    ann.nonce[9] = b'w';
+    assert_eq!(ann.allocate(&mut world, &[]).code, None);
+}
+
+#[test]
+fn passwords_are_tried_so_often_and_no_faster() {
+    let mut world = World::new(Setup {
+        config: Config {
+            strangers: Rate::new(10, 20),
+            ..Config::default()
+        },
+        ..Setup::default()
+    });
+    let ann = User::new(&mut world, udp(5_000), "ann");
+    assert_eq!(ann.allocate(&mut world, &[]).code, None);
+    let late = User::new(&mut world, udp(5_001), "bob");
+    world.pass(10);
+    let mut guess = late.clone();
+    guess.key = ann.key;
+    let attributes = [(AttributeType::REQUESTED_TRANSPORT, &UDP[..])];
+    let wrong = guess.request(Method::ALLOCATE, [5; 12], &attributes, &[]);
+    let right = late.request(Method::ALLOCATE, [6; 12], &attributes, &[]);
+    let answered = (0..100)
+        .filter(|_| world.send(late.client, &wrong).0 == Action::Reply)
+        .count();
+    assert_eq!(answered, 20);
+    assert_eq!(world.relay.tally().auth_failures, 20);
+    // The right one would not be seen among them, wherever at that address it comes from.
+    assert_eq!(
+        dropped(world.send(late.client, &right).0),
+        Dropped::Strangers
+    );
+    // Who has an allocation is known by it, and others are not meant.
+    assert_eq!(ann.refresh(&mut world, 600).code, None);
+    let mut elsewhere = udp(5_001);
+    elsewhere.remote = "203.0.113.8:5001".parse().expect("a socket");
+    let bob = User::new(&mut world, elsewhere, "bob");
+    assert_eq!(bob.allocate(&mut world, &[]).code, None);
+    world.pass(1);
+    assert_eq!(Reply::read(&world.send(late.client, &right).1).code, None);
+}
+
+#[test]
+fn a_binding_that_asks_for_more_is_told_what_is_not_known() {
+    let mut world = World::default();
+    let mut request = Vec::new();
+    Writer::new(&mut request, Class::Request, Method::BINDING, [7; 12])
+        .attribute(AttributeType(0x7abc), &[1, 2, 3, 4])
+        .attribute(AttributeType(0xfabc), &[1, 2, 3, 4]);
+    let reply = Reply::read(&world.send(udp(5_000), &request).1);
+    assert_eq!(reply.code, Some(420));
+    assert_eq!(
+        reply.of(AttributeType::UNKNOWN_ATTRIBUTES),
+        Some(&[0x7a, 0xbc][..])
+    );
+    assert_eq!(reply.of(AttributeType::XOR_MAPPED_ADDRESS), None);
 }
 
 #[test]

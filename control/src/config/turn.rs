@@ -54,6 +54,7 @@ pub(crate) struct TurnSettings {
     pub(crate) bindings_per_second: u32,
     pub(crate) streams_max: u32,
     pub(crate) streams_unauthenticated_max: u32,
+    pub(crate) streams_unauthenticated_per_source_max: u32,
     pub(crate) stream_idle_timeout: Period,
     pub(crate) stream_unsent_bytes_max: u32,
     pub(crate) alternate_servers: Vec<SocketAddr>,
@@ -99,6 +100,7 @@ impl Default for TurnSettings {
             bindings_per_second: 50,
             streams_max: 10_000,
             streams_unauthenticated_max: 1_000,
+            streams_unauthenticated_per_source_max: 100,
             stream_idle_timeout: Period::seconds(30),
             stream_unsent_bytes_max: 512 << 10,
             alternate_servers: Vec::new(),
@@ -204,6 +206,11 @@ impl Check<'_> {
             (
                 "turn.streams_unauthenticated_max",
                 turn.streams_unauthenticated_max,
+                1..=MILLION,
+            ),
+            (
+                "turn.streams_unauthenticated_per_source_max",
+                turn.streams_unauthenticated_per_source_max,
                 1..=MILLION,
             ),
             (

@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use fanfare_turn::policy::PeerPolicy;
 use fanfare_turn::relay::RelayAddress;
 
 use super::TurnError;
@@ -60,8 +61,12 @@ pub(super) fn relayed(
         let of_listeners: Vec<IpAddr> = listening.iter().map(SocketAddr::ip).collect();
         let mut of_listeners = of_listeners.iter().filter(of_family);
         let mut found = || {
+            // Of a host with several, what the Internet knows goes before what bridges and tunnels have.
+            let global = PeerPolicy::new(&[], &[], Vec::new());
+            let is_global = |ip: &&IpAddr| global.check(**ip).is_ok();
+            let known = of_listeners.clone().find(is_global);
             let reachable = of_listeners.clone().find(|ip| !ip.is_loopback());
-            reachable.or(of_listeners.next()).copied()
+            known.or(reachable).or(of_listeners.next()).copied()
         };
         // Who names one family wants that one only.
         let local = if is_named { configured } else { found() }?;

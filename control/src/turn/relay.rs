@@ -1,6 +1,6 @@
 //! The running relay, and the credentials that let clients use it.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -44,6 +44,7 @@ pub(crate) struct Relay {
     listening: Vec<SocketAddr>,
     urls: Vec<String>,
     own: Vec<SocketAddr>,
+    host: Vec<IpAddr>,
     minting: RwLock<Minting>,
     alternates: [Option<SocketAddr>; 2],
 }
@@ -80,13 +81,20 @@ impl Relay {
         // By themselves, too: a peer elsewhere may have one of the same ports.
         let own = addresses::expand(own, &of_host);
         let own: Vec<SocketAddr> = own.iter().chain(&all).copied().collect();
+        let relay = addresses::relayed(turn, &all);
+        let of_relay = relay
+            .iter()
+            .flatten()
+            .flat_map(|it| [it.local, it.external]);
+        let external = turn.external_addresses.iter().copied();
+        let host: Vec<IpAddr> = of_relay.chain(external).chain(of_host).collect();
         let server = Server::start(ServerConfig {
             threads: turn.threads.number().unwrap_or_else(threads),
             udp: plain.clone(),
             tcp: plain,
             tls: with_tls,
             tls_config: tls::configured(turn)?,
-            relay: addresses::relayed(turn, &all),
+            relay,
             ports: turn.port_min..=turn.port_max,
             config: config_of(turn),
             quota: QuotaLimits {
@@ -96,12 +104,13 @@ impl Relay {
             streams: StreamLimits {
                 streams_max: turn.streams_max,
                 strangers_max: turn.streams_unauthenticated_max,
+                strangers_per_source_max: turn.streams_unauthenticated_per_source_max,
                 idle_s: seconds(turn.stream_idle_timeout),
                 unsent_bytes_max: turn.stream_unsent_bytes_max as usize,
             },
             access: Access {
                 credentials: Arc::clone(&credentials),
-                policy: Arc::new(policy_of(turn, own.clone())),
+                policy: Arc::new(policy_of(turn, own.clone(), &host)),
             },
             sockets_per_thread_max: u32::MAX,
         })
@@ -114,6 +123,7 @@ impl Relay {
             urls: urls(turn, &server),
             listening: server.udp().iter().chain(server.tls()).copied().collect(),
             own,
+            host,
             minting: RwLock::new(Minting::of(turn, credentials)),
             alternates: [true, false].map(|is_v4| {
                 let of_family = turn.alternate_servers.iter();
@@ -164,7 +174,7 @@ impl Relay {
         let tls = tls::configured(turn)?;
         self.handle.set_access(&Access {
             credentials: Arc::clone(&credentials),
-            policy: Arc::new(policy_of(turn, self.own.clone())),
+            policy: Arc::new(policy_of(turn, self.own.clone(), &self.host)),
         });
         self.handle.set_tls(tls.as_ref());
         let mut minting = self.minting.write().unwrap_or_else(PoisonError::into_inner);
@@ -257,8 +267,9 @@ fn burst_of_four(per_second: u32) -> Rate {
     Rate::new(per_second, per_second.saturating_mul(4))
 }
 
-fn policy_of(turn: &TurnSettings, own: Vec<SocketAddr>) -> PeerPolicy {
+fn policy_of(turn: &TurnSettings, own: Vec<SocketAddr>, host: &[IpAddr]) -> PeerPolicy {
     PeerPolicy::new(&turn.allowed_peers, &turn.denied_peers, own)
+        .with_host(host.iter().copied(), &turn.allowed_peers)
 }
 
 fn seconds(period: Period) -> u32 {

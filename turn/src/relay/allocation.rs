@@ -139,7 +139,7 @@ impl Relay {
         sockets: &mut impl Sockets,
     ) {
         sockets.close(relayed.socket);
-        self.set_owner(family, relayed, None);
+        self.set_owner(family, relayed, None, false);
         self.give_back(family, relayed.address.port(), user_key(user), now);
     }
 
@@ -156,7 +156,13 @@ impl Relay {
         }
     }
 
-    pub(super) fn set_owner(&mut self, family: usize, relayed: Relayed, owner: Option<Client>) {
+    pub(super) fn set_owner(
+        &mut self,
+        family: usize,
+        relayed: Relayed,
+        owner: Option<Client>,
+        is_tcp: bool,
+    ) {
         let Relayed { socket, address } = relayed;
         let at = socket.0 as usize;
         if self.owners.len() <= at {
@@ -166,6 +172,7 @@ impl Relay {
         let place = owner.map(|_| Place {
             thread: self.config.thread,
             socket,
+            is_tcp,
         });
         self.shared.places.set(family, address.port(), place);
     }

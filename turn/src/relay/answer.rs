@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use super::authentication::Known;
+use super::requests::code;
 use crate::stun::{AttributeType, Class, Integrity, Key, Message, Method, TransactionId, Writer};
 
 /// An answer that is being written: signed if the request was, with a fingerprint if it had one.
@@ -66,6 +67,13 @@ impl<'b> Answer<'b> {
         self.write(Class::Error, |writer| {
             writer.error(code);
             write(writer);
+        });
+    }
+
+    /// The request has these attributes, of two bytes each, that it cannot be handled without understanding.
+    pub(super) fn unknown(self, attributes: &[u8]) {
+        self.error_with(code::UNKNOWN_ATTRIBUTE, |writer| {
+            writer.attribute(AttributeType::UNKNOWN_ATTRIBUTES, attributes);
         });
     }
 

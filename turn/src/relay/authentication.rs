@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use super::answer::Answer;
 use super::{Client, Now, Relay};
 use crate::credentials::USER_BYTES_MAX;
+use crate::nonce::Features;
 use crate::stun::{AttributeType, Integrity, Key, Message, PasswordAlgorithm};
 
 /// What PASSWORD-ALGORITHMS says here: SHA-256 and MD5, without parameters (RFC 8489 section 14.11).
@@ -29,20 +30,35 @@ pub(super) enum Challenge {
     StaleNonce,
 }
 
+/// Why a request is not handled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum NotKnown {
+    /// This is missing.
+    Challenge(Challenge),
+    /// Its source has been wrong so often that nobody has looked.
+    NotAsked,
+}
+
+impl From<Challenge> for NotKnown {
+    fn from(challenge: Challenge) -> Self {
+        Self::Challenge(challenge)
+    }
+}
+
 impl Relay {
     pub(super) fn authenticate<'u>(
         &self,
         client: &Client,
         message: &Message<'u>,
         now: Now,
-    ) -> Result<Known<'u>, Challenge> {
+    ) -> Result<Known<'u>, NotKnown> {
         let Some(integrity) = message.integrity() else {
-            return Err(Challenge::Unauthenticated);
+            return Err(Challenge::Unauthenticated.into());
         };
         let first = |kind| message.first(kind);
         let (Some(realm), Some(nonce)) = (first(AttributeType::REALM), first(AttributeType::NONCE))
         else {
-            return Err(Challenge::BadRequest);
+            return Err(Challenge::BadRequest.into());
         };
         let algorithm = password_algorithm(message).ok_or(Challenge::BadRequest)?;
         let names = (
@@ -55,14 +71,14 @@ impl Relay {
             _ => false,
         };
         if !is_one {
-            return Err(Challenge::BadRequest);
+            return Err(Challenge::BadRequest.into());
         }
         // Before the signature: it costs as little, and a nonce of somebody else's says that the rest is, too.
         let is_good = |remote| self.nonces.check(nonce, remote, now.unix_s).is_ok();
         // Some clients take the nonce of one connection to another, and know no way out when that is refused.
         let of_allocation = self.allocation_of_bind(client, message);
-        if !is_good(client.remote) && !of_allocation.is_some_and(is_good) {
-            return Err(Challenge::StaleNonce);
+        if !is_good(client.remote) && !of_allocation.is_some_and(|(_, at)| is_good(at)) {
+            return Err(Challenge::StaleNonce.into());
         }
         let credentials = &self.access.credentials;
         // A realm that is not ours makes another key, which is nobody's.
@@ -74,8 +90,10 @@ impl Relay {
                 Cow::Owned(user.unwrap_or_default().to_vec())
             }
         };
-        // Credentials are asked for when something is allocated; what is, may be kept with those it was allocated with.
-        if let Some(allocation) = self.allocations.get(client)
+        // Credentials are asked for when something is allocated; what is, may be kept with those it was allocated with, and so
+        // may what belongs to it on another connection.
+        let of_allocation = of_allocation.map(|(client, _)| client);
+        if let Some(allocation) = self.allocations.get(of_allocation.unwrap_or(client))
             && *allocation.user == *user
             && message.is_signed_with(&allocation.key)
         {
@@ -86,6 +104,10 @@ impl Relay {
                 integrity,
             });
         }
+        // Passwords cannot be tried faster than this, nor take the thread's time from those who know theirs.
+        if !self.failures.has_one(client.remote.ip(), now.ns) {
+            return Err(NotKnown::NotAsked);
+        }
         let key = credentials
             .check(message, &user, algorithm, u64::from(now.unix_s))
             .map(|known| known.key);
@@ -95,7 +117,7 @@ impl Relay {
                 key,
                 integrity,
             }),
-            _ => Err(Challenge::Unauthenticated),
+            _ => Err(Challenge::Unauthenticated.into()),
         }
     }
 
@@ -114,7 +136,10 @@ impl Relay {
             Challenge::Unauthenticated => 401,
             Challenge::StaleNonce => 438,
         };
-        let nonce = self.nonces.make(client.remote, now.unix_s);
+        let features = Features {
+            has_user_hashes: self.access.credentials.has_user_hashes(),
+        };
+        let nonce = self.nonces.make(client.remote, now.unix_s, features);
         answer.error_with(code, |writer| {
             writer
                 .attribute(

@@ -88,7 +88,10 @@ impl Relay {
             .ok_or(code::BAD_REQUEST)?;
         let peer = peer_address(message, value)?;
         self.check_peer(client, peer)?;
-        if peer.port() == 0 || self.access.policy.check_socket(peer).is_err() {
+        if peer.port() == 0
+            || self.access.policy.check_socket(peer).is_err()
+            || self.is_another_service(peer)
+        {
             return Err(code::FORBIDDEN);
         }
         let allocation = self
@@ -112,6 +115,11 @@ impl Relay {
             .connect(id, relayed.socket, peer)
             .map_err(|_| code::CONNECTION_FAILED)?;
         Ok((id, peer))
+    }
+
+    /// Whether something of this host is there that is not relayed.
+    fn is_another_service(&self, peer: SocketAddr) -> bool {
+        self.access.policy.is_host(peer.ip()) && !self.place_of(peer).is_some_and(|it| it.is_tcp)
     }
 
     /// Draws a number, if the allocation may have another connection.
@@ -193,6 +201,7 @@ impl Relay {
             .filter(|it| it.is_tcp && now.s() < it.until_s)?;
         if !allocation.peers.are_permitted(peer.ip(), now.s())
             || self.access.policy.check_socket(peer).is_err()
+            || self.is_another_service(peer)
         {
             return None;
         }
@@ -252,12 +261,12 @@ impl Relay {
         &self,
         client: &Client,
         message: &Message<'_>,
-    ) -> Option<SocketAddr> {
+    ) -> Option<(&Client, SocketAddr)> {
         if message.method() != Method::CONNECTION_BIND {
             return None;
         }
-        let owner = self.connections.get(&id_in(message)?)?.client.remote;
-        (owner.ip() == client.remote.ip()).then_some(owner)
+        let owner = &self.connections.get(&id_in(message)?)?.client;
+        (owner.remote.ip() == client.remote.ip()).then_some((owner, owner.remote))
     }
 
     /// One of its ends has closed it.

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use super::allocation::{Allocation, family_of};
 use super::shared::Place;
-use super::{Action, Client, Config, Dropped, Now, Relay, RelaySocket, Transport};
+use super::{Action, Client, Config, Dropped, Now, Relay, RelaySocket, Transport, place_of};
 use crate::framing::channel_header;
 use crate::policy::canonical_socket;
 use crate::stun::{AttributeType, Class, Message, Method, TransactionId, Writer};
@@ -98,13 +98,17 @@ impl Relay {
             return Err(Dropped::Denied);
         }
         let relayed = allocation.sockets[family_of(to)].ok_or(Dropped::Denied)?;
+        let place = place_of(&self.families, &self.shared, to).filter(|it| !it.is_tcp);
+        if place.is_none() && self.access.policy.is_host(to.ip()) {
+            return Err(Dropped::Denied);
+        }
         if !allocation.may_relay(data.len(), now, &self.config) {
             return Err(Dropped::Rate);
         }
         allocation.count(0, data.len());
         let from = relayed.address;
-        Ok(match self.place_of(to) {
-            Some(Place { thread, socket }) if thread == self.config.thread => Action::Hairpin {
+        Ok(match place {
+            Some(Place { thread, socket, .. }) if thread == self.config.thread => Action::Hairpin {
                 from,
                 to: socket,
                 data,
@@ -150,7 +154,10 @@ impl Relay {
             return FromPeer::Drop(Dropped::NoPermission);
         }
         // The lists may have changed since it was permitted.
-        if self.access.policy.check_socket(from).is_err() {
+        let policy = &self.access.policy;
+        let is_denied = policy.check_socket(from).is_err()
+            || policy.is_host(from.ip()) && place_of(&self.families, &self.shared, from).is_none();
+        if is_denied {
             return FromPeer::Drop(Dropped::Denied);
         }
         if !allocation.may_relay(data_bytes, now, &self.config) {

@@ -39,6 +39,7 @@ pub use tally::Tally;
 
 use allocation::family_of;
 use answer::Answer;
+use authentication::{Challenge, NotKnown};
 use connections::Connection;
 use data::Transactions;
 use shared::Place;
@@ -172,7 +173,8 @@ pub struct Config {
     pub connections_max: usize,
     /// Where datagrams come to: none come from there that are worth an answer.
     pub listeners: Vec<SocketAddr>,
-    /// Replies to whoever has not shown who they are, for each source.
+    /// Replies to whoever has not shown who they are, for each source; and of those who sign what they ask, how many may be
+    /// wrong before nobody looks.
     pub strangers: Rate,
     /// Replies to Binding, for each source.
     pub bindings: Rate,
@@ -217,7 +219,7 @@ pub enum Dropped {
     Unexpected,
     /// From port 0 or from a socket of this server: an answer would go round in circles.
     Source,
-    /// A stranger has had as many replies as they may.
+    /// A stranger has had as many replies, or has been wrong as often, as they may.
     Strangers,
     /// There is no allocation.
     NoAllocation,
@@ -292,6 +294,8 @@ pub struct Relay {
     owners: Vec<Option<Client>>,
     connections: HashMap<ConnectionId, Connection, RandomState>,
     strangers: SourceBudget,
+    /// Credentials that were not good. Whoever asks for them has a nonce, so it is their address.
+    failures: SourceBudget,
     bindings: SourceBudget,
     transactions: Transactions,
     /// No new allocations: clients are sent there, or away.
@@ -333,6 +337,7 @@ impl Relay {
         Self {
             strangers: SourceBudget::new(config.strangers, seed),
             bindings: SourceBudget::new(config.bindings, seed.rotate_left(32)),
+            failures: SourceBudget::new(config.strangers, seed.rotate_left(48)),
             config,
             access,
             nonces,
@@ -394,16 +399,27 @@ impl Relay {
             if !self.bindings.take(client.remote.ip(), now.ns) {
                 return Err(Dropped::Strangers);
             }
-            Answer::to(message, None, reply).binding(client.remote);
+            let answer = Answer::to(message, None, reply);
+            let unknown = self.unknown_in(message);
+            if unknown.is_empty() {
+                answer.binding(client.remote);
+            } else {
+                answer.unknown(&unknown);
+            }
             return Ok(Action::Reply);
         }
         let known = match self.authenticate(&client, message, now) {
             Ok(known) => known,
-            Err(challenge) => {
+            Err(NotKnown::NotAsked) => return Err(Dropped::Strangers),
+            Err(NotKnown::Challenge(challenge)) => {
+                let is_signed = message.integrity().is_some();
+                if is_signed && challenge == Challenge::Unauthenticated {
+                    self.failures.take(client.remote.ip(), now.ns);
+                }
+                self.tally.count(challenge, is_signed);
                 if !self.strangers.take(client.remote.ip(), now.ns) {
                     return Err(Dropped::Strangers);
                 }
-                self.tally.count(challenge, message.integrity().is_some());
                 self.challenge(&client, message, challenge, now, reply);
                 return Ok(Action::Reply);
             }
@@ -480,8 +496,12 @@ impl Relay {
 
     /// Where the allocation with this relayed address is, on this server.
     fn place_of(&self, relayed: SocketAddr) -> Option<Place> {
-        let family = family_of(relayed);
-        let is_ours = self.families[family].as_ref()?.is_at(relayed.ip());
-        is_ours.then(|| self.shared.places.at(family, relayed.port()))?
+        place_of(&self.families, &self.shared, relayed)
     }
+}
+
+fn place_of(families: &[Option<Family>; 2], shared: &Shared, relayed: SocketAddr) -> Option<Place> {
+    let family = family_of(relayed);
+    let is_ours = families[family].as_ref()?.is_at(relayed.ip());
+    is_ours.then(|| shared.places.at(family, relayed.port()))?
 }

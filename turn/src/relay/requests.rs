@@ -81,6 +81,16 @@ struct Asked {
 }
 
 impl Relay {
+    /// The attributes of a request that would have to be understood and are not, as UNKNOWN-ATTRIBUTES has them
+    /// (RFC 8489 section 14.13).
+    pub(super) fn unknown_in(&self, message: &Message<'_>) -> SmallVec<[u8; 16]> {
+        message
+            .attributes()
+            .filter(|it| it.kind.is_comprehension_required() && !self.understands(it.kind))
+            .flat_map(|it| it.kind.0.to_be_bytes())
+            .collect()
+    }
+
     pub(super) fn handle_request(
         &mut self,
         client: Client,
@@ -91,15 +101,9 @@ impl Relay {
         reply: &mut Vec<u8>,
     ) -> Action<'static> {
         let answer = Answer::to(message, Some(known), reply);
-        let unknown: SmallVec<[u8; 16]> = message
-            .attributes()
-            .filter(|it| it.kind.is_comprehension_required() && !self.understands(it.kind))
-            .flat_map(|it| it.kind.0.to_be_bytes())
-            .collect();
+        let unknown = self.unknown_in(message);
         if !unknown.is_empty() {
-            answer.error_with(code::UNKNOWN_ATTRIBUTE, |writer| {
-                writer.attribute(AttributeType::UNKNOWN_ATTRIBUTES, &unknown);
-            });
+            answer.unknown(&unknown);
             return Action::Reply;
         }
         // What has ended and was not swept yet is none.
@@ -210,7 +214,7 @@ impl Relay {
                 answer.success(|writer| allocation.describe(&client, writer));
                 for (family, relayed) in allocation.sockets.iter().enumerate() {
                     if let Some(relayed) = relayed {
-                        self.set_owner(family, *relayed, Some(client));
+                        self.set_owner(family, *relayed, Some(client), allocation.is_tcp);
                     }
                 }
                 self.allocations.insert(client, Box::new(allocation));
@@ -377,6 +381,14 @@ impl Relay {
                         socket,
                         address: SocketAddr::new(of.address.external, port),
                     });
+                }
+                // Nobody could have had it: it is not the port's fault.
+                Err(error) if !is_of_port(&error) => {
+                    of.ports.put_back(port);
+                    if wanted == Wanted::Pair {
+                        of.ports.put_back(port + 1);
+                    }
+                    break;
                 }
                 // It is tried again when it has rested.
                 Err(_) => {
@@ -565,6 +577,15 @@ impl Relay {
 pub(super) fn peer_address(message: &Message<'_>, value: &[u8]) -> Result<SocketAddr, u16> {
     let peer = message.address(value).ok_or(code::BAD_REQUEST)?;
     Ok(canonical_socket(peer))
+}
+
+/// Whether a socket was refused for the port that was asked for, not for want of descriptors or memory.
+fn is_of_port(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind;
+    matches!(
+        error.kind(),
+        ErrorKind::AddrInUse | ErrorKind::AddrNotAvailable | ErrorKind::PermissionDenied
+    )
 }
 
 /// Whose a port is that could not be opened: no user has this key but by a chance of 2^-64.

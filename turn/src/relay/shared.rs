@@ -43,7 +43,10 @@ impl Shared {
 pub const SOCKETS_MAX: u32 = (1 << SOCKET_BITS) - 1;
 
 /// Relays that may share.
-pub const RELAYS_MAX: u16 = 1 << (u32::BITS - SOCKET_BITS);
+pub const RELAYS_MAX: u16 = 1 << (u32::BITS - SOCKET_BITS - 1);
+
+/// Says that an entry is of connections.
+const IS_TCP: u32 = 1 << (u32::BITS - 1);
 
 /// A ring has no more than 2^20 direct descriptors, and 0 stands for none.
 const SOCKET_BITS: u32 = 21;
@@ -62,6 +65,8 @@ pub(super) struct Place {
     /// The number of its relay.
     pub(super) thread: u16,
     pub(super) socket: RelaySocket,
+    /// It takes connections, not datagrams.
+    pub(super) is_tcp: bool,
 }
 
 impl Places {
@@ -79,8 +84,9 @@ impl Places {
         let entry = self.entry(family, port)?.load(Ordering::Relaxed);
         let socket = (entry & SOCKETS_MAX).checked_sub(1)?;
         Some(Place {
-            thread: u16::try_from(entry >> SOCKET_BITS).unwrap_or(RELAYS_MAX),
+            thread: u16::try_from((entry & !IS_TCP) >> SOCKET_BITS).unwrap_or(RELAYS_MAX),
             socket: RelaySocket(socket),
+            is_tcp: entry & IS_TCP != 0,
         })
     }
 
@@ -88,7 +94,8 @@ impl Places {
     pub(super) fn set(&self, family: usize, port: u16, place: Option<Place>) {
         let entry = place.map_or(0, |it| {
             debug_assert!(it.socket.0 < SOCKETS_MAX && it.thread < RELAYS_MAX);
-            u32::from(it.thread) << SOCKET_BITS | (it.socket.0 + 1)
+            let is_tcp = if it.is_tcp { IS_TCP } else { 0 };
+            is_tcp | u32::from(it.thread) << SOCKET_BITS | (it.socket.0 + 1)
         });
         if let Some(of) = self.entry(family, port) {
             of.store(entry, Ordering::Relaxed);
@@ -108,15 +115,16 @@ mod tests {
     #[test]
     fn a_port_is_where_it_was_last_said_to_be() {
         let places = Places::new(&(50_000..=50_001));
-        let place = |thread, socket| Place {
+        let place = |thread, socket, is_tcp| Place {
             thread,
             socket: RelaySocket(socket),
+            is_tcp,
         };
         assert_eq!(places.at(0, 50_001), None);
         for it in [
-            place(0, 0),
-            place(RELAYS_MAX - 1, SOCKETS_MAX - 1),
-            place(3, 77),
+            place(0, 0, false),
+            place(RELAYS_MAX - 1, SOCKETS_MAX - 1, true),
+            place(3, 77, false),
         ] {
             places.set(0, 50_001, Some(it));
             assert_eq!(places.at(0, 50_001), Some(it));

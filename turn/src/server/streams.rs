@@ -10,9 +10,11 @@ use std::sync::Arc;
 use fanfare_engine::ring::{KernelRing, Ring, Short, Slot, Token};
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
+use hashbrown::hash_map::Entry;
 use rustls::ServerConnection;
 
 use super::kinds;
+use crate::budget::source_of;
 use crate::framing::{Channels, Next, StreamError, next_of_stream};
 use crate::relay::{Client, ConnectionId, NotConnected, Now, Transport};
 
@@ -27,8 +29,10 @@ const PLAIN_BYTES: usize = 16_384;
 pub struct StreamLimits {
     /// Connections at a time, for each thread.
     pub streams_max: u32,
-    /// Of these, connections that have not sent a whole message yet.
+    /// Of these, connections without an allocation.
     pub strangers_max: u32,
+    /// Of those, connections of one source: an IPv4 address, or an IPv6 network of 64 bits.
+    pub strangers_per_source_max: u32,
     /// Seconds within which the first message must be there, and within which an allocation must be made, made anew, or
     /// asked for.
     pub idle_s: u32,
@@ -41,6 +45,7 @@ impl Default for StreamLimits {
         Self {
             streams_max: 10_000,
             strangers_max: 1_000,
+            strangers_per_source_max: 100,
             idle_s: 30,
             unsent_bytes_max: 512 << 10,
         }
@@ -67,6 +72,10 @@ pub(super) struct Streams {
     /// Where a connection to a peer is: the peer, or the client if that is what is left of it.
     pub(super) peers: HashMap<ConnectionId, u32, RandomState>,
     strangers: u32,
+    /// How many of them come from where.
+    sources: HashMap<u64, u32, RandomState>,
+    /// Memory that what was received last was taken apart in.
+    spare: Vec<u8>,
     /// Slots with something to send that has not been tried yet.
     unsent: Vec<u32>,
     /// Those whose receives found no buffer, and are to begin again.
@@ -172,6 +181,8 @@ impl Streams {
             slots: HashMap::default(),
             peers: HashMap::default(),
             strangers: 0,
+            sources: HashMap::default(),
+            spare: Vec::new(),
             unsent: Vec::new(),
             silent: Vec::new(),
             finished: Vec::new(),
@@ -207,8 +218,14 @@ impl Streams {
                     break;
                 }
             };
-            let is_full = self.slots.len() >= self.limits.streams_max as usize
-                || self.strangers >= self.limits.strangers_max;
+            let from_there = self.sources.get(&source_of(remote.ip())).copied();
+            if self.slots.len() >= self.limits.streams_max as usize
+                || self.strangers >= self.limits.strangers_max
+                || from_there.unwrap_or(0) >= self.limits.strangers_per_source_max
+            {
+                result.refused += 1;
+                continue;
+            }
             let client = Client {
                 transport: acceptor.transport,
                 local: acceptor.local,
@@ -218,9 +235,14 @@ impl Streams {
                 (Transport::Tls, Some(config)) => {
                     ServerConnection::new(Arc::clone(config)).map(|it| Some(Box::new(it)))
                 }
+                // The certificate has been taken away.
+                (Transport::Tls, None) => {
+                    result.refused += 1;
+                    continue;
+                }
                 _ => Ok(None),
             };
-            let (false, Ok(tls)) = (is_full, tls) else {
+            let Ok(tls) = tls else {
                 result.refused += 1;
                 continue;
             };
@@ -252,6 +274,10 @@ impl Streams {
         self.place(slot, stream);
         self.slots.insert(client, slot.0);
         self.strangers += 1;
+        *self
+            .sources
+            .entry(source_of(client.remote.ip()))
+            .or_default() += 1;
         self.begin_receive(slot.0, ring);
     }
 
@@ -318,6 +344,9 @@ impl Streams {
             return Err(Ended::Left);
         };
         let mut input = std::mem::take(&mut stream.input);
+        if input.is_empty() {
+            input = std::mem::take(&mut self.spare);
+        }
         let result = match &mut stream.tls {
             None => {
                 input.extend_from_slice(bytes);
@@ -331,31 +360,55 @@ impl Streams {
     }
 
     /// Where the next message of these bytes ends, if it is there whole; one may have so many bytes.
-    pub(super) fn next(
-        &mut self,
-        slot: u32,
-        bytes: &[u8],
-        bytes_max: usize,
-    ) -> Result<Option<usize>, Ended> {
+    pub(super) fn next(&self, bytes: &[u8], bytes_max: usize) -> Result<Option<usize>, Ended> {
         match next_of_stream(bytes, bytes_max, self.channels) {
-            Ok(Next::Whole(length)) => {
-                if let Some(stream) = self.streams[slot as usize].stream.as_mut()
-                    && stream.is_stranger
-                {
-                    stream.is_stranger = false;
-                    self.strangers -= 1;
-                }
-                Ok(Some(length))
-            }
+            Ok(Next::Whole(length)) => Ok(Some(length)),
             Ok(Next::Partial(_)) => Ok(None),
             Err(StreamError::Unknown | StreamError::TooLong(_)) => Err(Ended::Garbage),
         }
     }
 
     /// Keeps the beginning of a message until its end is there.
-    pub(super) fn put_back(&mut self, slot: u32, rest: Vec<u8>) {
-        if let Some(stream) = self.streams[slot as usize].stream.as_mut() {
+    pub(super) fn put_back(&mut self, slot: u32, mut rest: Vec<u8>) {
+        let Some(stream) = self.streams[slot as usize].stream.as_mut() else {
+            return;
+        };
+        // A whole receive's worth of memory is not kept for a few bytes: there may be thousands of connections.
+        if rest.is_empty() {
+            self.spare = rest;
+        } else if rest.len() < rest.capacity() / 4 {
+            stream.input = rest.as_slice().to_vec();
+            rest.clear();
+            self.spare = rest;
+        } else {
             stream.input = rest;
+        }
+    }
+
+    /// It counts as a stranger no longer: it has an allocation, belongs to one, or ends.
+    pub(super) fn leave_strangers(&mut self, slot: u32) {
+        let Some(stream) = self.streams[slot as usize].stream.as_mut() else {
+            return;
+        };
+        let remote = match stream.role {
+            Role::Messages(client)
+            | Role::Joined(Joined {
+                client: Some(client),
+                ..
+            })
+            | Role::Draining(_, Some(client)) => client.remote,
+            _ => return,
+        };
+        if !std::mem::take(&mut stream.is_stranger) {
+            return;
+        }
+        self.strangers -= 1;
+        let source = source_of(remote.ip());
+        if let Entry::Occupied(mut count) = self.sources.entry(source) {
+            *count.get_mut() -= 1;
+            if *count.get() == 0 {
+                count.remove();
+            }
         }
     }
 
@@ -478,6 +531,7 @@ impl Streams {
 
     /// Ends a stream: nothing that still comes from it is looked at.
     pub(super) fn end(&mut self, slot: u32, ring: &mut KernelRing) {
+        self.leave_strangers(slot);
         let place = &mut self.streams[slot as usize];
         let Some(stream) = place.stream.as_mut() else {
             return;
@@ -505,9 +559,6 @@ impl Streams {
                     self.slots.remove(client);
                 }
             }
-        }
-        if stream.is_stranger {
-            self.strangers -= 1;
         }
         if stream.has_receive {
             ring.cancel(Token::new(kinds::STREAM, place.generation, slot));

@@ -480,11 +480,12 @@ impl RelayThread {
             REQUEST_BYTES_MAX
         };
         let mut at = 0;
-        while let Some(length) = self.streams.next(slot, &input[at..], bytes_max)? {
+        while let Some(length) = self.streams.next(&input[at..], bytes_max)? {
             let message = Message::OfStream(&input[at..at + length]);
             self.handle_client(client, &message, now);
             at += length;
             if self.streams.is_joined(slot) {
+                self.streams.leave_strangers(slot);
                 // What follows is for the peer.
                 return self.pass_on(slot, &input[at..]);
             }
@@ -494,6 +495,9 @@ impl RelayThread {
         }
         input.drain(..at);
         self.streams.put_back(slot, input);
+        if at > 0 && self.relay.has_allocation(&client) {
+            self.streams.leave_strangers(slot);
+        }
         Ok(())
     }
 

@@ -27,6 +27,8 @@ pub(crate) struct Host {
     pub(crate) opened: u32,
     /// Ports that somebody else has.
     pub(crate) taken: Vec<u16>,
+    /// No descriptors are left.
+    pub(crate) is_full: bool,
     /// Connections to peers.
     pub(crate) connections: BTreeMap<ConnectionId, SocketAddr>,
     pub(crate) disconnected: Vec<ConnectionId>,
@@ -36,6 +38,9 @@ pub(crate) struct Host {
 
 impl Host {
     fn is_free(&self, local: SocketAddr) -> std::io::Result<()> {
+        if self.is_full {
+            return Err(std::io::Error::from_raw_os_error(libc::EMFILE));
+        }
         let mut all = self.open.values().chain(self.kept.values());
         if self.taken.contains(&local.port()) || all.any(|it| *it == local) {
             return Err(std::io::ErrorKind::AddrInUse.into());
