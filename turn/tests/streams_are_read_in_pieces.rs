@@ -140,6 +140,44 @@ fn there_are_so_many_connections_and_so_many_strangers() {
 }
 
 #[test]
+fn one_source_has_so_many_strangers() {
+    let server = start(ServerConfig {
+        streams: StreamLimits {
+            strangers_per_source_max: 3,
+            ..StreamLimits::default()
+        },
+        ..config()
+    });
+    let mut refused = 0;
+    let mut is_refused = || {
+        let mut late = tcp_stream(&server);
+        assert_eq!(late.read(&mut [0; 16]).unwrap_or(0), 0);
+        refused += 1;
+        counted(&server, |it| it.streams_refused == refused);
+    };
+    let mut clients: Vec<_> = (0..3).map(|_| Client::tcp(&server)).collect();
+    counted(&server, |it| it.streams == 3);
+    is_refused();
+    // To speak is not enough, for anybody can.
+    assert_eq!(clients[0].ask(Method::BINDING, |_| {}).0, None);
+    is_refused();
+    // Who has an allocation is none, and leaves the place to another.
+    clients[0].allocate();
+    let another = Client::tcp(&server);
+    counted(&server, |it| it.streams == 4);
+    is_refused();
+    // So does who leaves, however they were counted.
+    drop(clients);
+    drop(another);
+    counted(&server, |it| it.streams == 0);
+    let clients: Vec<_> = (0..3).map(|_| Client::tcp(&server)).collect();
+    counted(&server, |it| it.streams == 3);
+    is_refused();
+    drop(clients);
+    server.stop();
+}
+
+#[test]
 fn a_client_that_does_not_read_loses_what_it_does_not_take() {
     const MESSAGES: u64 = 4_000;
     let server = start(ServerConfig {
