@@ -1,6 +1,6 @@
 //! On which addresses the relay listens and relays.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 
 use fanfare_turn::policy::PeerPolicy;
 use fanfare_turn::relay::RelayAddress;
@@ -47,11 +47,25 @@ pub(super) fn expand(addresses: &[SocketAddr], of_host: &[IpAddr]) -> Vec<Socket
     all
 }
 
+/// The addresses that this host sends from to what is far away: those of its default routes. Nothing is sent to find out.
+pub(super) fn of_routes() -> Vec<IpAddr> {
+    // Documentation prefixes (RFC 5737, RFC 3849): nobody is there, so only a default route leads to them.
+    let far = [("0.0.0.0:0", "192.0.2.1:9"), ("[::]:0", "[2001:db8::1]:9")];
+    far.iter()
+        .filter_map(|(local, remote)| {
+            let socket = UdpSocket::bind(local).ok()?;
+            socket.connect(remote).ok()?;
+            Some(socket.local_addr().ok()?.ip())
+        })
+        .collect()
+}
+
 /// The addresses of IPv4 and of IPv6 that are given away ports of: those that are configured, or one that clients come to,
 /// which others can reach if there is one.
 pub(super) fn relayed(
     settings: &TurnSettings,
     listening: &[SocketAddr],
+    of_routes: &[IpAddr],
 ) -> [Option<RelayAddress>; 2] {
     [true, false].map(|is_v4| {
         let of_family = |ip: &&IpAddr| ip.is_ipv4() == is_v4;
@@ -65,8 +79,10 @@ pub(super) fn relayed(
             let global = PeerPolicy::new(&[], &[], Vec::new());
             let is_global = |ip: &&IpAddr| global.check(**ip).is_ok();
             let known = of_listeners.clone().find(is_global);
+            let routed = of_listeners.clone().find(|ip| of_routes.contains(ip));
             let reachable = of_listeners.clone().find(|ip| !ip.is_loopback());
-            known.or(reachable).or(of_listeners.next()).copied()
+            let found = known.or(routed).or(reachable);
+            found.or(of_listeners.next()).copied()
         };
         // Who names one family wants that one only.
         let local = if is_named { configured } else { found() }?;
@@ -107,7 +123,7 @@ mod tests {
     fn others_can_reach_what_is_relayed_from() {
         let listening = sockets(&["127.0.0.1:3478", "198.51.100.7:3478", "[::1]:3478"]);
         let of = |settings: &TurnSettings| {
-            relayed(settings, &listening).map(|it| it.map(|it| (it.local, it.external)))
+            relayed(settings, &listening, &[]).map(|it| it.map(|it| (it.local, it.external)))
         };
         let settings = TurnSettings::default();
         let [v4, v6] = ["198.51.100.7", "::1"].map(|it| it.parse().expect("an address"));
@@ -120,5 +136,33 @@ mod tests {
         let [local, external] =
             ["10.0.0.7", "203.0.113.7"].map(|it| it.parse().expect("an address"));
         assert_eq!(of(&settings), [Some((local, external)), None]);
+    }
+
+    #[test]
+    fn what_the_internet_knows_goes_before_bridges() {
+        let of = |listening: &[&str], of_routes: &[&str]| {
+            let [v4, _] = relayed(
+                &TurnSettings::default(),
+                &sockets(listening),
+                &ips(of_routes),
+            );
+            v4.map(|it| it.local.to_string())
+        };
+        let bridge = "172.17.0.1:3478";
+        let public = "9.9.9.9:3478";
+        let private = "192.168.1.5:3478";
+        let expected = |ip: &str| Some(ip.to_owned());
+        assert_eq!(
+            of(&[bridge, private, public], &["192.168.1.5"]),
+            expected("9.9.9.9")
+        );
+        // Behind a router, the one that leads to it.
+        assert_eq!(
+            of(&[bridge, private], &["192.168.1.5"]),
+            expected("192.168.1.5")
+        );
+        // One that is not listened on is not taken for it.
+        assert_eq!(of(&[bridge], &["192.168.1.5"]), expected("172.17.0.1"));
+        assert_eq!(of(&["127.0.0.1:3478", bridge], &[]), expected("172.17.0.1"));
     }
 }

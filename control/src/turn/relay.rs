@@ -81,7 +81,7 @@ impl Relay {
         // By themselves, too: a peer elsewhere may have one of the same ports.
         let own = addresses::expand(own, &of_host);
         let own: Vec<SocketAddr> = own.iter().chain(&all).copied().collect();
-        let relay = addresses::relayed(turn, &all);
+        let relay = addresses::relayed(turn, &all, &addresses::of_routes());
         let of_relay = relay
             .iter()
             .flatten()
