@@ -47,9 +47,16 @@ pub struct Meter {
 
 impl Meter {
     /// Whether one could be taken.
-    fn has_one(&self, rate: &Rate, now_ns: u64) -> bool {
+    pub(crate) fn has_one(&self, rate: &Rate, now_ns: u64) -> bool {
         let mut tried = *self;
         tried.take(rate, 1, now_ns)
+    }
+
+    /// Takes so many, also when that is more than there are; false if what comes next has to wait for that.
+    pub(crate) fn owe(&mut self, rate: &Rate, units: u32, now_ns: u64) -> bool {
+        let owed = nanoseconds(rate.cost, units);
+        self.used_until_ns = self.used_until_ns.max(now_ns).saturating_add(owed);
+        self.has_one(rate, now_ns)
     }
 
     /// Takes so many, all or none. Time never runs backwards.

@@ -13,8 +13,6 @@
 //! | [`budget`] | how much there may be in a time |
 //! | [`relay`] | all of that put together: allocations, and where packets go |
 //! | [`server`] | the threads that carry them |
-//!
-//! Streams to peers (RFC 6062) are not here yet.
 #![forbid(unsafe_code)]
 
 pub mod budget;

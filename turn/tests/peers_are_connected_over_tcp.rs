@@ -3,6 +3,7 @@
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 
+use fanfare_turn::budget::Rate;
 use fanfare_turn::relay::Config;
 use fanfare_turn::server::{Server, ServerConfig};
 use fanfare_turn::stun::{AttributeType, Class, Message, Method};
@@ -269,6 +270,73 @@ fn streams_are_asked_for_as_the_rfc_says() {
     // And not at all unless the operator wants it.
     let server = start(config());
     assert_eq!(code(&mut Client::tcp(&server), &[transport]), Some(442));
+    server.stop();
+}
+
+#[test]
+fn a_pipe_waits_for_what_its_allocation_may_relay() {
+    const AT_ONCE: u32 = 100_000;
+    /// What one receive may bring beyond it.
+    const RECEIVE: u64 = 1 << 17;
+    let config = config();
+    let server = start(ServerConfig {
+        config: Config {
+            has_tcp: true,
+            // In the long run next to nothing.
+            bytes: Rate::new(1, AT_ONCE),
+            ..config.config
+        },
+        ..config
+    });
+    let send = |count: usize| {
+        let mut client = Client::tcp(&server);
+        allocate(&mut client);
+        let (listener, at) = peer();
+        let id = connect(&mut client, at).expect("connected");
+        let (peer, _) = accept(&listener);
+        let mut data = bind(&server, id).expect("bound");
+        data.write_all(&vec![7; count]).expect("sent");
+        (client, peer, data)
+    };
+    let _much = send(1 << 20);
+    let slowed = counted(&server, |it| it.pipes_slowed == 1);
+    assert!(slowed.bytes_piped >= u64::from(AT_ONCE));
+    // Others are not held up, and by the time that they are through, no more has come.
+    let (_client, mut peer, _data) = send(50_000);
+    let mut buffer = vec![0; 50_000];
+    peer.read_exact(&mut buffer).expect("all of it");
+    let all = counted(&server, |it| it.bytes_piped >= 50_000);
+    assert_eq!(all.pipes_slowed, 1);
+    assert!(all.bytes_piped - 50_000 <= u64::from(AT_ONCE) + RECEIVE);
+    server.stop();
+}
+
+#[test]
+fn a_pipe_goes_on_when_it_has_waited() {
+    const BYTES: usize = 300_000;
+    let config = config();
+    let server = start(ServerConfig {
+        config: Config {
+            has_tcp: true,
+            bytes: Rate::new(200_000, 100_000),
+            ..config.config
+        },
+        ..config
+    });
+    let mut client = Client::tcp(&server);
+    allocate(&mut client);
+    let (listener, at) = peer();
+    let id = connect(&mut client, at).expect("connected");
+    let (mut peer, _) = accept(&listener);
+    let mut data = bind(&server, id).expect("bound");
+    data.write_all(&vec![7; BYTES]).expect("sent");
+    let mut buffer = vec![0; BYTES];
+    peer.read_exact(&mut buffer).expect("all of it");
+    peer.write_all(&buffer).expect("sent");
+    data.read_exact(&mut buffer).expect("all of it");
+    assert!(buffer.iter().all(|it| *it == 7));
+    let all = counted(&server, |it| it.bytes_piped == 2 * BYTES as u64);
+    assert!(all.pipes_slowed >= 2, "{all:?}");
     server.stop();
 }
 

@@ -5,8 +5,9 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::sync::Arc;
 
+use fanfare_turn::budget::Rate;
 use fanfare_turn::relay::Config;
-use fanfare_turn::server::{Server, ServerConfig};
+use fanfare_turn::server::{Server, ServerConfig, StreamLimits};
 use fanfare_turn::stun::{
     AttributeType, Class, Integrity, Key, Message, Method, PasswordAlgorithm, Writer,
 };
@@ -54,7 +55,62 @@ fn what_is_said_together_with_the_end_is_passed_on() {
     server.stop();
 }
 
+#[test]
+fn one_source_begins_so_many_handshakes() {
+    let server = server_with(StreamLimits {
+        // In the long run next to nothing.
+        handshakes: Rate::new(1, 3),
+        ..StreamLimits::default()
+    });
+    let connect = |at: SocketAddr| {
+        let stream = TcpStream::connect(at).expect("a connection");
+        stream
+            .set_read_timeout(Some(PATIENCE))
+            .expect("a socket option");
+        stream
+    };
+    let many: Vec<_> = (0..20).map(|_| connect(server.tls()[0])).collect();
+    let all = counted(&server, |it| it.streams + it.tls_handshakes_refused == 20);
+    assert!(
+        all.streams >= 3 && all.tls_handshakes_refused >= 1,
+        "{all:?}"
+    );
+    let closed = many.iter().filter(|it| {
+        it.set_nonblocking(true).expect("a socket option");
+        let mut it: &TcpStream = it;
+        matches!(it.read(&mut [0; 1]), Ok(0))
+    });
+    assert_eq!(closed.count() as u64, all.tls_handshakes_refused);
+    // Without TLS there is none.
+    let _plain: Vec<_> = (0..20).map(|_| connect(server.tcp()[0])).collect();
+    counted(&server, |it| it.streams == all.streams + 20);
+    server.stop();
+}
+
+#[test]
+fn without_a_certificate_there_is_no_tls() {
+    let server = server();
+    drop(tls(&server));
+    counted(&server, |it| it.streams_left + it.streams == 1);
+    server.handle().set_tls(None);
+    // Until that has reached the thread, connections are taken.
+    let refused = std::iter::repeat_with(|| {
+        let mut stream = TcpStream::connect(server.tls()[0]).expect("a connection");
+        stream
+            .set_read_timeout(Some(std::time::Duration::from_millis(20)))
+            .expect("a socket option");
+        matches!(stream.read(&mut [0; 1]), Ok(0))
+    });
+    assert!(refused.take(90).any(|it| it));
+    counted(&server, |it| it.streams_refused >= 1);
+    server.stop();
+}
+
 fn server() -> Server {
+    server_with(StreamLimits::default())
+}
+
+fn server_with(streams: StreamLimits) -> Server {
     let certificate = CertificateDer::from_pem_file(key_file("backend.cert.pem"));
     let key = PrivateKeyDer::from_pem_file(key_file("backend.pem")).expect("a key");
     let tls = rustls::ServerConfig::builder_with_provider(provider())
@@ -66,6 +122,7 @@ fn server() -> Server {
     start(ServerConfig {
         tls: vec!["127.0.0.1:0".parse().expect("a socket")],
         tls_config: Some(Arc::new(tls.expect("a certificate and its key"))),
+        streams,
         config: Config {
             has_tcp: true,
             ..config.config

@@ -105,6 +105,7 @@ impl Relay {
                 streams_max: turn.streams_max,
                 strangers_max: turn.streams_unauthenticated_max,
                 strangers_per_source_max: turn.streams_unauthenticated_per_source_max,
+                handshakes: burst_of_four(turn.unauthenticated_per_second),
                 idle_s: seconds(turn.stream_idle_timeout),
                 unsent_bytes_max: turn.stream_unsent_bytes_max as usize,
             },

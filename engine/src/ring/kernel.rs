@@ -206,6 +206,14 @@ impl KernelRing {
         u32::try_from(slot).map(Slot).map_err(io::Error::other)
     }
 
+    /// Receives bytes once, when there are some, from a socket that blocks: the completion has a buffer, or none at the end of
+    /// the stream (`result == 0`) and after errors, `-ENOBUFS` among them.
+    pub fn receive_once(&mut self, slot: Slot, token: Token) {
+        // Others are known to have something.
+        self.queue_ready();
+        self.start(operations::receive_once(slot), token);
+    }
+
     /// Receives datagrams into provided buffers until it ends (`more == false`): an error, or all buffers are leased
     /// (`-ENOBUFS`). Each completion with a buffer is for [`Received::read`](super::Received::read).
     pub fn receive_datagrams(&mut self, slot: Slot, token: Token) {

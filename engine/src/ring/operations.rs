@@ -74,6 +74,15 @@ pub(super) fn receive_now(slot: Slot, token: Token) -> squeue::Entry {
         .user_data(token.of_receive().0)
 }
 
+/// Puts bytes into a buffer of the group, once, as soon as there are some. The socket has to be one that blocks: of another
+/// the kernel says at once that there is nothing.
+pub(super) fn receive_once(slot: Slot) -> squeue::Entry {
+    opcode::Recv::new(Fixed(slot.0), std::ptr::null_mut(), 0)
+        .buf_group(BUFFER_GROUP)
+        .build()
+        .flags(squeue::Flags::BUFFER_SELECT)
+}
+
 /// Puts datagrams into buffers of the group until it ends, with what the header has room for before each. The header is
 /// read when this is submitted, and later.
 pub(super) fn receive_datagrams(slot: Slot, header: *const libc::msghdr) -> squeue::Entry {

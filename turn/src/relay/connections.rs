@@ -269,6 +269,27 @@ impl Relay {
         (owner.remote.ip() == client.remote.ip()).then_some((owner, owner.remote))
     }
 
+    /// So many bytes were carried over a connection, by the client or by the peer. They count as a packet of its allocation;
+    /// false if there were so many that whoever sent them is not to be heard [until](Self::may_carry) it may send more. Unlike
+    /// packets, bytes of a connection are not lost.
+    pub fn carried(&mut self, id: ConnectionId, by_client: bool, bytes: usize, now: Now) -> bool {
+        let Some(connection) = self.connections.get(&id) else {
+            return true;
+        };
+        let Some(allocation) = self.allocations.get_mut(&connection.client) else {
+            return true;
+        };
+        allocation.carried(usize::from(!by_client), bytes, now, &self.config)
+    }
+
+    /// Whether whoever had to wait at this connection is heard again.
+    #[must_use]
+    pub fn may_carry(&self, id: ConnectionId, now: Now) -> bool {
+        let connection = self.connections.get(&id);
+        let allocation = connection.and_then(|it| self.allocations.get(&it.client));
+        allocation.is_none_or(|it| it.may_carry(now, &self.config))
+    }
+
     /// One of its ends has closed it.
     pub fn disconnected(&mut self, id: ConnectionId) {
         self.remove(id);

@@ -263,6 +263,23 @@ impl Allocation {
             && self.bytes.take(&config.bytes, bytes, now.ns)
     }
 
+    pub(super) fn carried(
+        &mut self,
+        direction: usize,
+        bytes: usize,
+        now: Now,
+        config: &Config,
+    ) -> bool {
+        self.count(direction, bytes);
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        let has_packets = self.packets.owe(&config.packets, 1, now.ns);
+        self.bytes.owe(&config.bytes, bytes, now.ns) && has_packets
+    }
+
+    pub(super) fn may_carry(&self, now: Now, config: &Config) -> bool {
+        self.packets.has_one(&config.packets, now.ns) && self.bytes.has_one(&config.bytes, now.ns)
+    }
+
     const fn count(&mut self, direction: usize, bytes: usize) {
         let (packets, total) = &mut self.relayed[direction];
         *packets += 1;

@@ -20,7 +20,7 @@ fanfare_engine::counters! {
     packets_hairpin: Counter, "Packets handed from one allocation to another without leaving the process (counted in both directions, too).";
     packets_handed_over: Counter, "Packets handed to another thread that has the allocation they are for.";
     packets_not_handed_over: Counter, "Packets lost because that thread was too far behind.";
-    datagrams_sent: Counter, "Datagrams handed to the kernel.";
+    datagrams_sent: Counter, "Datagrams handed to the kernel, those included that it did not take (`sends_full`, `sends_failed`).";
     allocations_made: Counter, "Allocations made.";
     allocations_over_quota: Counter, "Allocations refused because the user, or all together, had as many as they may (486).";
     allocations_without_port: Counter, "Allocations refused because there was no port (508).";
@@ -49,13 +49,16 @@ fanfare_engine::counters! {
     receives_begun: Counter, "Receives that had to begin again.";
     streams_accepted: Counter, "Connections accepted.";
     streams_refused: Counter, "Connections closed at once because there were as many as there may be.";
+    tls_handshakes_refused: Counter, "Connections closed before TLS began because their source had begun as many as it may.";
     accept_errors: Counter, "Accepts that failed.";
+    streams_left: Counter, "Connections of clients, and of peers that were bound to one, that the other side has ended.";
     streams_garbage: Counter, "Connections closed because of what they sent.";
     streams_tls_failed: Counter, "Connections closed because TLS failed.";
     streams_idle: Counter, "Connections closed because they had no allocation for too long.";
     connections_made: Counter, "Connections to peers that were made, by either side.";
     connections_failed: Counter, "Peers that did not answer or did not want to be connected to (447).";
     connections_refused: Counter, "Connections of peers that were closed at once because they had no permission, or there were as many as there may be.";
+    pipes_slowed: Counter, "Times that a half of a pipe had to wait because its allocation had relayed as much as it may.";
     bytes_piped: Counter, "Bytes carried between clients and peers that are connected.";
     stream_messages_dropped: Counter, "Messages that a client on a stream did not take in time.";
 }

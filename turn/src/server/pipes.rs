@@ -1,7 +1,8 @@
 //! Connections to peers, and what is carried between them and clients (RFC 6062).
 //!
-//! Two streams are joined to a pipe: what one of them says, the other is sent. When one takes less than the other says, the
-//! other is not listened to until that has changed, so a pipe holds a bounded number of bytes, and TCP does the rest.
+//! Two streams are joined to a pipe: what one of them says, the other is sent. Each is received from once at a time, and not
+//! before the other has taken what it was sent and the allocation may relay more. So a pipe holds a bounded number of bytes,
+//! and TCP does the rest.
 
 use std::io;
 use std::net::{SocketAddr, TcpStream};
@@ -13,11 +14,11 @@ use super::kinds;
 use super::streams::{Ended, Joined, Role, Stream, Streams, decipher};
 use crate::relay::{CONNECTION_S, ConnectionId};
 
-/// Bytes that wait for one half of a pipe before the other is not listened to any more.
-const PIPE_BYTES_MAX: usize = 256 << 10;
+/// With more bytes than these waiting for one half of a pipe, the other is not listened to. One receive may be added to them.
+const PIPE_BYTES_MAX: usize = 64 << 10;
 
-/// Bytes that are left when it is listened to again.
-const PIPE_BYTES_LOW: usize = 64 << 10;
+/// Bytes that a client may send ahead, before it is told that it is connected.
+const BYTES_AHEAD_MAX: usize = 256 << 10;
 
 impl Streams {
     /// Begins to connect to a peer, from an address that is listened on.
@@ -43,6 +44,8 @@ impl Streams {
             Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS) => {}
             Err(error) => return Err(error),
         }
+        // To be received from when there is something.
+        socket.set_nonblocking(false)?;
         let slot = ring.install(socket.try_clone()?.into())?;
         let until_s = now_s.saturating_add(CONNECTION_S);
         let mut stream = Stream::new(Role::Connecting(id, socket), until_s);
@@ -84,26 +87,73 @@ impl Streams {
                 id,
                 client,
                 other,
-                is_paused: false,
+                is_slowed: false,
             })
         };
         stream.role = half(peer, Some(of));
+        let has_receive = stream.has_receive;
+        if has_receive {
+            // It receives all that comes; the next one, once.
+            let generation = self.streams[client as usize].generation;
+            ring.cancel(Token::new(kinds::STREAM, generation, client));
+        }
         if let Some(stream) = self.stream(peer) {
             stream.role = half(client, None);
         }
         self.begin_receive(peer, ring);
+        self.begin_receive(client, ring);
         true
     }
 
-    /// Passes on what one half of a pipe has said; how many bytes that were, and whether the half has ended with them.
-    pub(super) fn forward(
+    /// What is in this slot, if that is half of a pipe.
+    pub(super) fn half(&self, slot: u32) -> Option<Joined> {
+        match self.role(slot) {
+            Some(&Role::Joined(half)) => Some(half),
+            _ => None,
+        }
+    }
+
+    /// Whether this half is to be listened to now.
+    pub(super) fn is_to_be_heard(&self, half: &Joined) -> bool {
+        let other = &self.streams[half.other as usize].stream;
+        let has_taken = |it: &Stream| it.unsent_bytes() <= PIPE_BYTES_MAX;
+        !half.is_slowed && other.as_deref().is_some_and(has_taken)
+    }
+
+    /// The allocation has relayed more than it may: this half has to wait.
+    pub(super) fn slow_down(&mut self, slot: u32) {
+        if let Some(stream) = self.stream(slot)
+            && let Role::Joined(half) = &mut stream.role
+            && !half.is_slowed
+        {
+            half.is_slowed = true;
+            self.slowed.push(slot);
+        }
+    }
+
+    /// Listens again to those that have waited long enough.
+    pub(super) fn speed_up(
         &mut self,
-        slot: u32,
-        bytes: &[u8],
+        may_carry: impl Fn(ConnectionId) -> bool,
         ring: &mut KernelRing,
-    ) -> (usize, Result<(), Ended>) {
-        let place = &mut self.streams[slot as usize];
-        let Some(stream) = place.stream.as_mut() else {
+    ) {
+        let mut slowed = std::mem::take(&mut self.slowed);
+        slowed.retain(|&slot| {
+            let Some(Role::Joined(half)) = self.stream(slot).map(|it| &mut it.role) else {
+                return false;
+            };
+            half.is_slowed &= !may_carry(half.id);
+            let waits = half.is_slowed;
+            self.begin_receive(slot, ring);
+            waits
+        });
+        self.slowed = slowed;
+    }
+
+    /// Passes on what one half of a pipe has said; how many bytes that were, and whether the half has ended with them.
+    pub(super) fn forward(&mut self, slot: u32, bytes: &[u8]) -> (usize, Result<(), Ended>) {
+        let place = self.streams.get_mut(slot as usize);
+        let Some(stream) = place.and_then(|it| it.stream.as_mut()) else {
             return (0, Err(Ended::Left));
         };
         let mut plain = Vec::new();
@@ -116,41 +166,27 @@ impl Streams {
         };
         self.mark_unsent(slot);
         // What was said before the end, and has come together with it, is passed on as well.
-        match self.pass_on(slot, said, ring) {
+        match self.pass_on(slot, said) {
             Ok(passed) => (passed, state),
             Err(ended) => (0, Err(ended)),
         }
     }
 
     /// The same for what has been deciphered before.
-    pub(super) fn pass_on(
-        &mut self,
-        slot: u32,
-        said: &[u8],
-        ring: &mut KernelRing,
-    ) -> Result<usize, Ended> {
-        let place = &mut self.streams[slot as usize];
-        let (generation, stream) = (place.generation, place.stream.as_mut());
-        let Some(Role::Joined(half)) = stream.map(|it| &mut it.role) else {
+    pub(super) fn pass_on(&mut self, slot: u32, said: &[u8]) -> Result<usize, Ended> {
+        let Some(&Role::Joined(Joined { id, other, .. })) = self.stream(slot).map(|it| &it.role)
+        else {
             return Err(Ended::Left);
         };
-        let (id, other) = (half.id, half.other);
         let Some(to) = self.half_of(other, id) else {
             debug_assert!(false, "half of a pipe is joined with nothing");
             return Err(Ended::Left);
         };
         to.append([said, &[], &[]]);
-        let is_full = to.unsent_bytes() > PIPE_BYTES_MAX;
+        let is_too_much = to.unsent_bytes() > BYTES_AHEAD_MAX;
         self.mark_unsent(other);
-        if is_full
-            && let Some(stream) = self.stream(slot)
-            && let Role::Joined(half) = &mut stream.role
-            && !half.is_paused
-        {
-            half.is_paused = true;
-            if stream.has_receive {
-                ring.cancel(Token::new(kinds::STREAM, generation, slot));
-            }
+        if is_too_much {
+            return Err(Ended::Garbage);
         }
         Ok(said.len())
     }
@@ -174,16 +210,7 @@ impl Streams {
                 self.end(slot, ring);
                 self.finished.push(id);
             }
-            Role::Joined(Joined { id, other, .. }) if left <= PIPE_BYTES_LOW => {
-                if let Some(stream) = self.half_of(other, id)
-                    && let Role::Joined(half) = &mut stream.role
-                    && half.is_paused
-                {
-                    half.is_paused = false;
-                    // Unless the old one is still being cancelled, whose end begins the next.
-                    self.begin_receive(other, ring);
-                }
-            }
+            Role::Joined(Joined { other, .. }) => self.begin_receive(other, ring),
             _ => {}
         }
     }

@@ -55,6 +55,8 @@ pub(super) struct RelaySockets {
     open: u32,
     /// Their receives have ended, and are to begin again.
     silent: Vec<RelaySocket>,
+    /// They could not accept, and are tried again later.
+    rested: Vec<RelaySocket>,
     /// Those that peers connect to.
     listeners: HashMap<u32, TcpListener, RandomState>,
     kept: KeptSockets,
@@ -145,15 +147,18 @@ impl RelaySockets {
         }
     }
 
-    /// Begins the receives again that have ended.
-    pub(super) fn listen_again(&mut self, ring: &mut KernelRing) {
+    /// Begins the receives again that have ended; how many.
+    pub(super) fn listen_again(&mut self, ring: &mut KernelRing) -> usize {
+        let mut begun = 0;
         for socket in std::mem::take(&mut self.silent) {
             let state = &mut self.slots[socket.0 as usize];
             if state.phase == Phase::Open && !state.has_receive {
                 state.has_receive = true;
                 begin(state, socket.0, ring);
+                begun += 1;
             }
         }
+        begun
     }
 
     /// Takes the connections that peers have made to a socket, some at a time.
@@ -161,16 +166,33 @@ impl RelaySockets {
         &mut self,
         token: Token,
         ring: &mut KernelRing,
-    ) -> Vec<(TcpStream, SocketAddr)> {
+    ) -> (Vec<(TcpStream, SocketAddr)>, u64) {
         let mut accepted = Vec::new();
+        let mut failed = 0;
         if let Some(socket) = self.of(token)
             && let Some(listener) = self.listeners.get(&socket.0)
         {
-            let next = || listener.accept().ok();
-            accepted.extend(std::iter::from_fn(next).take(ACCEPTS_PER_TURN));
+            while accepted.len() < ACCEPTS_PER_TURN && failed == 0 {
+                match listener.accept() {
+                    Ok(it) => accepted.push(it),
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                    // The peer has gone before it was taken.
+                    Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+                    Err(_) => failed += 1,
+                }
+            }
         }
         self.receive_ended(token, 0, ring);
-        accepted
+        if failed > 0 {
+            // What is missing (descriptors, memory) is not there at once again.
+            self.rested.extend(self.silent.pop());
+        }
+        (accepted, failed)
+    }
+
+    /// Those that could not accept try it again.
+    pub(super) fn wake_rested(&mut self) {
+        self.silent.append(&mut self.rested);
     }
 
     /// The address that peers connect to.

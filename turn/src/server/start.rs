@@ -449,6 +449,7 @@ impl ThreadStart {
                 config.streams,
                 config.config.peers.channels,
                 config.tls_config.clone(),
+                seed.rotate_left(16),
             ),
             outbox: Outbox::default(),
             commands: self.inbox,

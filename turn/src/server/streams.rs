@@ -14,7 +14,7 @@ use hashbrown::hash_map::Entry;
 use rustls::ServerConnection;
 
 use super::kinds;
-use crate::budget::source_of;
+use crate::budget::{Rate, SourceBudget, source_of};
 use crate::framing::{Channels, Next, StreamError, next_of_stream};
 use crate::relay::{Client, ConnectionId, NotConnected, Now, Transport};
 
@@ -33,6 +33,8 @@ pub struct StreamLimits {
     pub strangers_max: u32,
     /// Of those, connections of one source: an IPv4 address, or an IPv6 network of 64 bits.
     pub strangers_per_source_max: u32,
+    /// TLS handshakes, for each source.
+    pub handshakes: Rate,
     /// Seconds within which the first message must be there, and within which an allocation must be made, made anew, or
     /// asked for.
     pub idle_s: u32,
@@ -46,6 +48,7 @@ impl Default for StreamLimits {
             streams_max: 10_000,
             strangers_max: 1_000,
             strangers_per_source_max: 100,
+            handshakes: Rate::new(50, 200),
             idle_s: 30,
             unsent_bytes_max: 512 << 10,
         }
@@ -74,10 +77,14 @@ pub(super) struct Streams {
     strangers: u32,
     /// How many of them come from where.
     sources: HashMap<u64, u32, RandomState>,
+    /// TLS handshakes, which cost more than anything else that a stranger can ask for.
+    handshakes: SourceBudget,
     /// Memory that what was received last was taken apart in.
     spare: Vec<u8>,
     /// Slots with something to send that has not been tried yet.
     unsent: Vec<u32>,
+    /// Halves of pipes that have to wait because of what their allocations may relay.
+    pub(super) slowed: Vec<u32>,
     /// Those whose receives found no buffer, and are to begin again.
     silent: Vec<u32>,
     /// Connections to peers that have ended, both halves of them.
@@ -136,8 +143,8 @@ pub(super) struct Joined {
     pub(super) client: Option<Client>,
     /// The slot of the other half.
     pub(super) other: u32,
-    /// The other half takes too little: nothing is received for now.
-    pub(super) is_paused: bool,
+    /// Its allocation has relayed more than it may: nothing is received for now.
+    pub(super) is_slowed: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -164,6 +171,7 @@ pub(super) enum Ended {
 pub(super) struct Accepted {
     pub(super) accepted: u64,
     pub(super) refused: u64,
+    pub(super) handshakes_refused: u64,
     pub(super) failed: u64,
 }
 
@@ -172,8 +180,10 @@ impl Streams {
         limits: StreamLimits,
         channels: Channels,
         tls: Option<Arc<rustls::ServerConfig>>,
+        seed: u64,
     ) -> Self {
         Self {
+            handshakes: SourceBudget::new(limits.handshakes, seed),
             limits,
             channels,
             tls,
@@ -185,6 +195,7 @@ impl Streams {
             spare: Vec::new(),
             unsent: Vec::new(),
             silent: Vec::new(),
+            slowed: Vec::new(),
             finished: Vec::new(),
             swept_s: 0,
             short: Vec::new(),
@@ -205,7 +216,7 @@ impl Streams {
     pub(super) fn accept(
         &mut self,
         acceptor: &Acceptor,
-        now_s: u32,
+        now: Now,
         ring: &mut KernelRing,
     ) -> Accepted {
         let mut result = Accepted::default();
@@ -224,6 +235,11 @@ impl Streams {
                 || from_there.unwrap_or(0) >= self.limits.strangers_per_source_max
             {
                 result.refused += 1;
+                continue;
+            }
+            let is_tls = acceptor.transport == Transport::Tls;
+            if is_tls && !self.handshakes.take(remote.ip(), now.ns) {
+                result.handshakes_refused += 1;
                 continue;
             }
             let client = Client {
@@ -248,7 +264,7 @@ impl Streams {
             };
             match ring.install(socket.into()) {
                 Ok(slot) => {
-                    self.begin(client, slot, tls, now_s, ring);
+                    self.begin(client, slot, tls, now.s(), ring);
                     result.accepted += 1;
                 }
                 Err(_) => result.refused += 1,
@@ -293,17 +309,29 @@ impl Streams {
     }
 
     pub(super) fn begin_receive(&mut self, slot: u32, ring: &mut KernelRing) {
+        let is_once = match self.role(slot) {
+            Some(Role::Messages(_)) => false,
+            Some(Role::Draining(..)) => true,
+            Some(Role::Joined(half)) if self.is_to_be_heard(half) => true,
+            _ => return,
+        };
         let place = &mut self.streams[slot as usize];
         if let Some(stream) = place.stream.as_mut()
             && !stream.has_receive
             && stream.end.is_none()
         {
             stream.has_receive = true;
-            ring.receive(
-                Slot(slot),
-                Token::new(kinds::STREAM, place.generation, slot),
-            );
+            let token = Token::new(kinds::STREAM, place.generation, slot);
+            if is_once {
+                ring.receive_once(Slot(slot), token);
+            } else {
+                ring.receive(Slot(slot), token);
+            }
         }
+    }
+
+    pub(super) fn role(&self, slot: u32) -> Option<&Role> {
+        Some(&self.streams.get(slot as usize)?.stream.as_ref()?.role)
     }
 
     pub(super) fn stream(&mut self, slot: u32) -> Option<&mut Stream> {
@@ -581,16 +609,9 @@ impl Streams {
                 self.close_if_idle(slot, ring);
             } else if is_shortage(result) {
                 self.silent.push(slot);
-            } else {
-                // It was paused, and goes on.
-                let goes_on = match stream.role {
-                    Role::Joined(half) => !half.is_paused,
-                    Role::Draining(..) => result == -libc::ECANCELED,
-                    _ => false,
-                };
-                if goes_on {
-                    self.begin_receive(slot, ring);
-                }
+            } else if result > 0 || result == -libc::ECANCELED {
+                // One half of a pipe, which is received from once at a time.
+                self.begin_receive(slot, ring);
             }
         }
     }
@@ -599,15 +620,7 @@ impl Streams {
     pub(super) fn listen_again(&mut self, ring: &mut KernelRing) -> usize {
         let silent = std::mem::take(&mut self.silent);
         for slot in &silent {
-            let stream = self.stream(*slot);
-            let is_heard = stream.is_some_and(|it| match &it.role {
-                Role::Messages(_) | Role::Draining(..) => true,
-                Role::Joined(half) => !half.is_paused,
-                Role::Connecting(..) | Role::Peer(_) => false,
-            });
-            if is_heard {
-                self.begin_receive(*slot, ring);
-            }
+            self.begin_receive(*slot, ring);
         }
         silent.len()
     }

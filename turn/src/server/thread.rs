@@ -171,7 +171,9 @@ impl RelayThread {
             }
             kinds::PEERS => {
                 let socket = RelaySocket(token.index());
-                for (stream, peer) in self.sockets.accept(token, &mut self.ring) {
+                let (accepted, failed) = self.sockets.accept(token, &mut self.ring);
+                self.counters.accept_errors.add(failed);
+                for (stream, peer) in accepted {
                     self.peer_connected(socket, stream, peer, now);
                 }
             }
@@ -184,7 +186,7 @@ impl RelayThread {
                             let client = *client;
                             self.handle_stream(slot, client, &buffer, now)
                         }
-                        (Some(buffer), _) => self.handle_pipe(slot, &buffer),
+                        (Some(buffer), _) => self.handle_pipe(slot, &buffer, now),
                         (None, _) if more || result == -libc::ECANCELED => Ok(()),
                         (None, _) if is_shortage(result) => Ok(()),
                         (None, _) => Err(Ended::Left),
@@ -373,14 +375,13 @@ impl RelayThread {
             FromPeer::Drop(why) => return self.counters.count(why),
             FromPeer::Relay { client, padding } => (client, padding),
         };
-        self.counters.packets_to_clients.inc();
-        self.counters.bytes_to_clients.add(data.range.len() as u64);
         match client.transport {
             Transport::Udp => {
-                if let Some(slot) = self.listener(client.local) {
-                    self.outbox
-                        .send_behind(slot, client.remote, header_at, data, padding);
-                }
+                let Some(slot) = self.listener(client.local) else {
+                    return;
+                };
+                self.outbox
+                    .send_behind(slot, client.remote, header_at, data, padding);
             }
             Transport::Tcp | Transport::Tls => {
                 let header = self.outbox.bytes_from(header_at);
@@ -388,12 +389,14 @@ impl RelayThread {
                 let is_taken = self
                     .streams
                     .write(&client, [header, self.outbox.data(data), padding]);
-                if !is_taken {
-                    self.counters.stream_messages_dropped.inc();
-                }
                 self.outbox.bytes().truncate(header_at);
+                if !is_taken {
+                    return self.counters.stream_messages_dropped.inc();
+                }
             }
         }
+        self.counters.packets_to_clients.inc();
+        self.counters.bytes_to_clients.add(data.range.len() as u64);
     }
 
     /// Hands over what this turn has for other threads.
@@ -487,7 +490,7 @@ impl RelayThread {
             if self.streams.is_joined(slot) {
                 self.streams.leave_strangers(slot);
                 // What follows is for the peer.
-                return self.pass_on(slot, &input[at..]);
+                return self.pass_on(slot, &input[at..], now);
             }
             if at == input.len() {
                 break;
@@ -502,21 +505,35 @@ impl RelayThread {
     }
 
     /// What one half of a pipe has said.
-    fn handle_pipe(&mut self, slot: u32, bytes: &[u8]) -> Result<(), Ended> {
-        let (passed, state) = self.streams.forward(slot, bytes, &mut self.ring);
-        self.counters.bytes_piped.add(passed as u64);
+    fn handle_pipe(&mut self, slot: u32, bytes: &[u8], now: Now) -> Result<(), Ended> {
+        let (passed, state) = self.streams.forward(slot, bytes);
+        self.carried(slot, passed, now);
         state
     }
 
-    fn pass_on(&mut self, slot: u32, said: &[u8]) -> Result<(), Ended> {
-        let passed = self.streams.pass_on(slot, said, &mut self.ring)?;
-        self.counters.bytes_piped.add(passed as u64);
+    fn pass_on(&mut self, slot: u32, said: &[u8], now: Now) -> Result<(), Ended> {
+        let passed = self.streams.pass_on(slot, said)?;
+        self.carried(slot, passed, now);
         Ok(())
+    }
+
+    /// Counts what one half of a pipe has said, against what its allocation may relay too.
+    fn carried(&mut self, slot: u32, bytes: usize, now: Now) {
+        self.counters.bytes_piped.add(bytes as u64);
+        if let Some(half) = self.streams.half(slot)
+            && bytes > 0
+            && !self
+                .relay
+                .carried(half.id, half.client.is_some(), bytes, now)
+        {
+            self.counters.pipes_slowed.inc();
+            self.streams.slow_down(slot);
+        }
     }
 
     fn end_stream(&mut self, slot: u32, why: Ended, now: Now) {
         match why {
-            Ended::Left => {}
+            Ended::Left => self.counters.streams_left.inc(),
             Ended::Garbage => self.counters.streams_garbage.inc(),
             Ended::Tls => self.counters.streams_tls_failed.inc(),
             Ended::Idle => self.counters.streams_idle.inc(),
@@ -578,9 +595,12 @@ impl RelayThread {
     /// Takes connections; false if the system refuses.
     fn accept(&mut self, index: usize, now: Now) -> bool {
         let (_, acceptor) = &self.acceptors[index];
-        let accepted = self.streams.accept(acceptor, now.s(), &mut self.ring);
+        let accepted = self.streams.accept(acceptor, now, &mut self.ring);
         self.counters.streams_accepted.add(accepted.accepted);
         self.counters.streams_refused.add(accepted.refused);
+        self.counters
+            .tls_handshakes_refused
+            .add(accepted.handshakes_refused);
         self.counters.accept_errors.add(accepted.failed);
         accepted.failed == 0
     }
@@ -602,7 +622,8 @@ impl RelayThread {
                 self.counters.receives_begun.inc();
             }
         }
-        self.sockets.listen_again(&mut self.ring);
+        let begun = self.sockets.listen_again(&mut self.ring);
+        self.counters.receives_begun.add(begun as u64);
     }
 
     /// Sends all that has been put in the outbox and into streams.
@@ -681,6 +702,7 @@ impl RelayThread {
         for index in std::mem::take(&mut self.resting) {
             self.wait_for_connections(index);
         }
+        self.sockets.wake_rested();
         let mut opener = Opener {
             ring: &mut self.ring,
             sockets: &mut self.sockets,
@@ -689,6 +711,8 @@ impl RelayThread {
         };
         self.relay.sweep(now, &mut opener);
         self.outbox.try_cars_again();
+        let may_carry = |id| self.relay.may_carry(id, now);
+        self.streams.speed_up(may_carry, &mut self.ring);
         let relay = &self.relay;
         for slot in self
             .streams

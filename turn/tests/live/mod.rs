@@ -81,6 +81,10 @@ pub(crate) fn counted(server: &Server, is_so: impl Fn(&RelaySnapshot) -> bool) -
             sum.packets_to_peers += of.packets_to_peers;
             sum.packets_to_clients += of.packets_to_clients;
             sum.packets_hairpin += of.packets_hairpin;
+            sum.stream_messages_dropped += of.stream_messages_dropped;
+            sum.pipes_slowed += of.pipes_slowed;
+            sum.tls_handshakes_refused += of.tls_handshakes_refused;
+            sum.streams_left += of.streams_left;
             sum.packets_handed_over += of.packets_handed_over;
             sum.packets_not_handed_over += of.packets_not_handed_over;
             sum.dropped_no_permission += of.dropped_no_permission;
