@@ -73,6 +73,8 @@ pub(crate) enum Command {
     Token(TokenArgs),
     /// Print a user name and a password for the STUN/TURN relay
     TurnCredentials(TurnCredentialsArgs),
+    /// Try a STUN/TURN relay as its clients use it, from where you are
+    TurnCheck(TurnCheckArgs),
     /// Check the configuration and say what is wrong with it, by file and line
     CheckConfig,
     /// Print the configuration as the server would use it, secrets hidden
@@ -199,6 +201,39 @@ pub(crate) struct TurnCredentialsArgs {
     #[arg(long, value_name = "TIME")]
     pub(crate) ttl: Option<Period>,
     /// Print a JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `fanfare turn-check`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Run it where clients come from, not on the relay's own host. Without a name and a password only
+STUN is tried. It ends with 0 if all that could be tried works, and with 1 otherwise.
+
+Examples:
+  fanfare turn-check stun:turn.example.org
+  fanfare turn-check turn:turn.example.org turns:turn.example.org:443 --user U --password P")]
+pub(crate) struct TurnCheckArgs {
+    /// What clients are told: turn:HOST[:PORT][?transport=udp|tcp], turns:, stun: or stuns:
+    #[arg(value_name = "URL", required = true)]
+    pub(crate) urls: Vec<crate::turn::Url>,
+    /// A user name
+    #[arg(long, value_name = "NAME", requires = "password")]
+    pub(crate) user: Option<String>,
+    /// Its password
+    #[arg(long, value_name = "PASSWORD", requires = "user")]
+    pub(crate) password: Option<String>,
+    /// Certificates of the authority that has signed the relay's [default: those that this host trusts]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ca: Option<PathBuf>,
+    /// Ports of the relay that are tried
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u8).range(1..=100))]
+    pub(crate) ports: u8,
+    /// How long an answer is waited for
+    #[arg(long, value_name = "TIME", default_value = "5s")]
+    pub(crate) timeout: Period,
+    /// Print JSON: for each URL whether it is ok, and the steps
     #[arg(long)]
     pub(crate) json: bool,
 }

@@ -43,6 +43,7 @@ fn main() -> ExitCode {
         Command::Tail(args) => tail::run(&common, &args),
         Command::Token(args) => token::run(&common, &args),
         Command::TurnCredentials(args) => turn::run(&common, &args),
+        Command::TurnCheck(args) => turn::check(&args),
         Command::CheckConfig => print_config::check(&common),
         Command::PrintConfig(args) => print_config::print(&common, &args),
     };

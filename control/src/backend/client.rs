@@ -125,7 +125,7 @@ fn with_causes(error: &dyn Error) -> String {
 }
 
 /// TLS that trusts these authorities.
-pub(super) fn tls(roots: Roots) -> Result<rustls::ClientConfig, Box<dyn Error + Send + Sync>> {
+pub(crate) fn tls(roots: Roots) -> Result<rustls::ClientConfig, Box<dyn Error + Send + Sync>> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let builder = rustls::ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?;
@@ -138,7 +138,7 @@ pub(super) fn tls(roots: Roots) -> Result<rustls::ClientConfig, Box<dyn Error + 
 
 /// Whose certificates are trusted.
 #[derive(Debug)]
-pub(super) enum Roots {
+pub(crate) enum Roots {
     /// The system's authorities.
     System,
     /// These.

@@ -19,6 +19,7 @@ mod request;
 mod tests;
 mod webhooks;
 
+pub(crate) use client::{Roots, tls};
 pub(crate) use counters::{Counters, Outcome};
 pub(crate) use event::Event;
 pub(crate) use plan::Plan;
