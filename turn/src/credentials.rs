@@ -101,6 +101,12 @@ impl Credentials {
         }
     }
 
+    /// Whether this user is of the list.
+    #[must_use]
+    pub fn has_user(&self, user: &[u8]) -> bool {
+        self.users.contains_key(user)
+    }
+
     /// Whether every user can be known by the hash of their name: those of secrets have names that nobody has heard before.
     #[must_use]
     pub fn has_user_hashes(&self) -> bool {

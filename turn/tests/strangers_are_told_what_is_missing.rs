@@ -163,6 +163,58 @@ fn passwords_are_tried_so_often_and_no_faster() {
 }
 
 #[test]
+fn somebody_else_may_know_a_user() {
+    let mut world = World::new(Setup {
+        config: Config {
+            asks: true,
+            strangers: Rate::new(10, 20),
+            ..Config::default()
+        },
+        ..Setup::default()
+    });
+    let attributes = [(AttributeType::REQUESTED_TRANSPORT, &UDP[..])];
+    let zoe = User::new(&mut world, udp(5_000), "zoe");
+    let request = zoe.request(Method::ALLOCATE, [5; 12], &attributes, &[]);
+    assert_eq!(world.send(zoe.client, &request).0, Action::Ask(b"zoe"));
+    // Who is known here is not asked about.
+    let mut ann = User::new(&mut world, udp(5_001), "ann");
+    assert_eq!(ann.allocate(&mut world, &[]).code, None);
+    ann.client = udp(5_002);
+    ann = User {
+        key: zoe.key,
+        ..User::new(&mut world, udp(5_002), "ann")
+    };
+    assert_eq!(ann.allocate(&mut world, &[]).code, Some(401));
+    // There is no such user; and then there is, with another password, and with this one, for a while.
+    let until_s = world.now.unix_s + 100;
+    let now = world.now;
+    world.relay.learn(b"zoe", None, until_s, now);
+    assert_eq!(zoe.allocate(&mut world, &[]).code, Some(401));
+    world.relay.learn(b"zoe", Some(b"another"), until_s, now);
+    assert_eq!(zoe.allocate(&mut world, &[]).code, Some(401));
+    world
+        .relay
+        .learn(b"zoe", Some(b"zoe's password"), until_s, now);
+    assert_eq!(zoe.allocate(&mut world, &[]).code, None);
+    world.pass(100);
+    assert_eq!(zoe.refresh(&mut world, 600).code, None);
+    let late = User::new(&mut world, udp(5_003), "zoe");
+    let request = late.request(Method::ALLOCATE, [6; 12], &attributes, &[]);
+    assert_eq!(world.send(late.client, &request).0, Action::Ask(b"zoe"));
+    let mut reply = Vec::new();
+    world.relay.not_learned(&request, &mut reply);
+    assert_eq!(Reply::read(&reply).code, Some(500));
+    // Names are made up no faster than passwords.
+    let asked = (0..100).filter(|number| {
+        let mut eve = late.clone();
+        eve.name = format!("eve {number}").into_bytes();
+        let request = eve.request(Method::ALLOCATE, [7; 12], &attributes, &[]);
+        matches!(world.send(eve.client, &request).0, Action::Ask(_))
+    });
+    assert_eq!(asked.count(), 19);
+}
+
+#[test]
 fn a_binding_that_asks_for_more_is_told_what_is_not_known() {
     let mut world = World::default();
     let mut request = Vec::new();

@@ -113,6 +113,7 @@ impl Relay {
                 credentials: Arc::clone(&credentials),
                 policy: Arc::new(policy_of(turn, own.clone(), &host)),
             },
+            directory: None,
             sockets_per_thread_max: u32::MAX,
         })
         .map_err(|error| match error {

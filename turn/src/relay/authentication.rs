@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use super::answer::Answer;
 use super::{Client, Now, Relay};
-use crate::credentials::USER_BYTES_MAX;
+use crate::credentials::{USER_BYTES_MAX, Unauthorized};
 use crate::nonce::Features;
 use crate::stun::{AttributeType, Integrity, Key, Message, PasswordAlgorithm};
 
@@ -32,14 +32,16 @@ pub(super) enum Challenge {
 
 /// Why a request is not handled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum NotKnown {
+pub(super) enum NotKnown<'u> {
     /// This is missing.
     Challenge(Challenge),
     /// Its source has been wrong so often that nobody has looked.
     NotAsked,
+    /// Somebody else may know this user.
+    Ask(&'u [u8]),
 }
 
-impl From<Challenge> for NotKnown {
+impl From<Challenge> for NotKnown<'_> {
     fn from(challenge: Challenge) -> Self {
         Self::Challenge(challenge)
     }
@@ -51,7 +53,7 @@ impl Relay {
         client: &Client,
         message: &Message<'u>,
         now: Now,
-    ) -> Result<Known<'u>, NotKnown> {
+    ) -> Result<Known<'u>, NotKnown<'u>> {
         let Some(integrity) = message.integrity() else {
             return Err(Challenge::Unauthenticated.into());
         };
@@ -108,11 +110,21 @@ impl Relay {
         if !self.failures.has_one(client.remote.ip(), now.ns) {
             return Err(NotKnown::NotAsked);
         }
-        let key = credentials
-            .check(message, &user, algorithm, u64::from(now.unix_s))
-            .map(|known| known.key);
+        let checked = credentials.check(message, &user, algorithm, u64::from(now.unix_s));
+        let key = match (checked, &user) {
+            (Ok(known), _) => Some(known.key),
+            (Err(Unauthorized::UserOrPassword), Cow::Borrowed(name))
+                if self.config.asks && is_our_realm && !credentials.has_user(name) =>
+            {
+                let password = self.learned.of(name, now.unix_s);
+                let password = password.ok_or(NotKnown::Ask(name))?;
+                let key = |password| Key::long_term(algorithm, name, realm, password);
+                password.map(key).filter(|key| message.is_signed_with(key))
+            }
+            (Err(_), _) => None,
+        };
         match key {
-            Ok(key) if is_our_realm => Ok(Known {
+            Some(key) if is_our_realm => Ok(Known {
                 user,
                 key,
                 integrity,

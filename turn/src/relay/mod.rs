@@ -8,6 +8,7 @@ mod answer;
 mod authentication;
 mod connections;
 mod data;
+mod learned;
 mod quota;
 mod requests;
 mod reservations;
@@ -42,6 +43,7 @@ use answer::Answer;
 use authentication::{Challenge, NotKnown};
 use connections::Connection;
 use data::Transactions;
+use learned::Learned;
 use shared::Place;
 
 /// How a client reaches the relay.
@@ -178,6 +180,8 @@ pub struct Config {
     pub strangers: Rate,
     /// Replies to Binding, for each source.
     pub bindings: Rate,
+    /// Whether somebody else is asked about users that are not known here ([`Action::Ask`]).
+    pub asks: bool,
 }
 
 impl Default for Config {
@@ -195,6 +199,7 @@ impl Default for Config {
             listeners: Vec::new(),
             strangers: Rate::new(50, 200),
             bindings: Rate::new(50, 200),
+            asks: false,
         }
     }
 }
@@ -244,6 +249,9 @@ pub enum Action<'p> {
     Reply,
     /// There will be a reply.
     Wait,
+    /// Somebody else is to be asked for the password of this user. When it has been [learned](Relay::learn), the packet is to
+    /// be handed in again.
+    Ask(&'p [u8]),
     /// The reply is to be sent back, and after it the client's connection carries what the peer's does.
     Join(ConnectionId),
     /// Data is for whoever has that socket, here: it is to be handed to [`Relay::handle_peer`], and need not leave the
@@ -297,6 +305,7 @@ pub struct Relay {
     /// Credentials that were not good. Whoever asks for them has a nonce, so it is their address.
     failures: SourceBudget,
     bindings: SourceBudget,
+    learned: Learned,
     transactions: Transactions,
     /// No new allocations: clients are sent there, or away.
     drain: Option<Drain>,
@@ -346,6 +355,7 @@ impl Relay {
             allocations: HashMap::default(),
             owners: Vec::new(),
             connections: HashMap::default(),
+            learned: Learned::default(),
             transactions: Transactions::new(seed.rotate_left(16)),
             drain: None,
             tally: Tally::default(),
@@ -411,6 +421,11 @@ impl Relay {
         let known = match self.authenticate(&client, message, now) {
             Ok(known) => known,
             Err(NotKnown::NotAsked) => return Err(Dropped::Strangers),
+            Err(NotKnown::Ask(user)) => {
+                // Names can be made up as well as passwords.
+                self.failures.take(client.remote.ip(), now.ns);
+                return Ok(Action::Ask(user));
+            }
             Err(NotKnown::Challenge(challenge)) => {
                 let is_signed = message.integrity().is_some();
                 if is_signed && challenge == Challenge::Unauthenticated {
@@ -425,6 +440,19 @@ impl Relay {
             }
         };
         Ok(self.handle_request(client, message, &known, now, sockets, reply))
+    }
+
+    /// Remembers what somebody else has said of a user, until then (Unix seconds of [`Now`]): the password, or that there is no
+    /// such user.
+    pub fn learn(&mut self, user: &[u8], password: Option<&[u8]>, until_s: u32, now: Now) {
+        self.learned.learn(user, password, until_s, now.unix_s);
+    }
+
+    /// Nobody could say anything of the user that asks: they may ask again (500, RFC 8489 section 14.8).
+    pub fn not_learned(&self, packet: &[u8], reply: &mut Vec<u8>) {
+        if let Ok(message) = Message::parse(packet) {
+            Answer::to(&message, None, reply).error(requests::code::SERVER_ERROR);
+        }
     }
 
     /// A client's stream has ended, and with it what was allocated over it.
@@ -443,6 +471,7 @@ impl Relay {
         for client in ended {
             self.free(&client, now, sockets);
         }
+        self.learned.forget(now.unix_s);
         self.sweep_ports(now, sockets);
         self.sweep_connections(now, sockets);
     }

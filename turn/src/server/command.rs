@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
 
+use super::directory::Said;
 use crate::relay::{Access, AllocationInfo, Drain};
 
 /// What a thread is told.
@@ -15,5 +16,7 @@ pub(super) enum Command {
     List(Sender<Vec<AllocationInfo>>),
     /// Ends the allocation with this relayed address, and says whether there was one.
     End(SocketAddr, Sender<bool>),
+    /// What a directory says of a user.
+    Learn(Box<[u8]>, Said),
     Stop,
 }

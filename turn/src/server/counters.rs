@@ -28,6 +28,9 @@ fanfare_engine::counters! {
     challenges: Counter, "Requests without a signature that were told what is missing (401).";
     auth_failures: Counter, "Requests whose signature or credentials were not accepted (401).";
     auth_malformed: Counter, "Signed requests that lacked what belongs to a signature (400).";
+    users_asked: Counter, "Users that somebody else was asked about.";
+    users_not_told: Counter, "Requests answered with 500 because nothing could be found out about their user.";
+    requests_not_kept: Counter, "Requests dropped because as many as may were waiting for their users to be asked about.";
     nonces_stale: Counter, "Requests with a nonce that is too old or somebody else's (438).";
     peers_forbidden: Counter, "Permissions and channels refused because the peer may not be reached (403).";
     dropped_unknown: Counter, "Packets of clients that were neither STUN nor ChannelData.";

@@ -12,6 +12,7 @@
 
 mod command;
 mod counters;
+mod directory;
 mod handover;
 mod outbox;
 mod pipes;
@@ -21,6 +22,7 @@ mod streams;
 mod thread;
 
 pub use counters::RelaySnapshot;
+pub use directory::{Answerer, Directory, Said};
 pub use start::{Server, ServerConfig, ServerHandle, StartError};
 pub use streams::StreamLimits;
 

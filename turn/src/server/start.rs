@@ -16,6 +16,7 @@ use fanfare_engine::ring::{
 
 use super::command::Command;
 use super::counters::{Counters, RelaySnapshot};
+use super::directory::{Answers, Directory, Waiting};
 use super::handover::{Desks, Handover};
 use super::outbox::Outbox;
 use super::sockets::{KeptSockets, RelaySockets};
@@ -76,6 +77,8 @@ pub struct ServerConfig {
     pub streams: StreamLimits,
     /// Who may use the relay, and whom they may reach.
     pub access: Access,
+    /// Who is asked about users that are not known here.
+    pub directory: Option<Arc<dyn Directory>>,
     /// Direct descriptors of a thread: a socket for every relayed address, and connections.
     pub sockets_per_thread_max: u32,
 }
@@ -202,6 +205,7 @@ impl Server {
                 counters: Arc::clone(&counters),
                 sockets,
                 inbox,
+                commands: commands.clone(),
                 started,
             };
             let thread = std::thread::Builder::new()
@@ -352,6 +356,7 @@ struct ThreadStart {
     counters: Arc<Counters>,
     sockets: ThreadSockets,
     inbox: Receiver<Command>,
+    commands: Sender<Command>,
     started: Instant,
 }
 
@@ -397,6 +402,7 @@ impl ThreadStart {
             },
             Vec::new(),
         )?;
+        let thread_waker = ring.waker();
         let ports = slice(&config.ports, self.index, config.threads);
         let families = config
             .relay
@@ -431,6 +437,7 @@ impl ThreadStart {
             relay: Relay::new(
                 Config {
                     thread: self.index,
+                    asks: config.directory.is_some(),
                     can_send_whole,
                     listeners: config.udp.clone(),
                     ..config.config.clone()
@@ -453,6 +460,12 @@ impl ThreadStart {
             ),
             outbox: Outbox::default(),
             commands: self.inbox,
+            directory: config.directory.clone(),
+            answers: Answers {
+                commands: self.commands,
+                waker: thread_waker,
+            },
+            waiting: Waiting::default(),
             counters: self.counters,
             started: self.started,
             swept_ns: 0,

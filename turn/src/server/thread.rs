@@ -13,6 +13,7 @@ use fanfare_engine::ring::{
 
 use super::command::Command;
 use super::counters::Counters;
+use super::directory::{Answers, Directory, Said, Wait, Waiting};
 use super::handover::{Full, Handover, Letter, PARCELS_MAX};
 use super::kinds;
 use super::outbox::{Data, Outbox, Packet};
@@ -53,6 +54,10 @@ pub(super) struct RelayThread {
     pub(super) outbox: Outbox,
     pub(super) handover: Handover,
     pub(super) commands: Receiver<Command>,
+    pub(super) directory: Option<Arc<dyn Directory>>,
+    pub(super) answers: Answers,
+    /// Requests of users whom the directory is asked about.
+    pub(super) waiting: Waiting,
     pub(super) counters: Arc<Counters>,
     pub(super) started: Instant,
     pub(super) swept_ns: u64,
@@ -102,9 +107,9 @@ impl RelayThread {
                 self.handle(completion, now);
             }
             self.receive_handed_over(now);
+            self.handle_commands(now);
             self.hand_over();
             self.flush();
-            self.handle_commands(now);
             if now.ns.saturating_sub(self.swept_ns) >= SWEEP_EVERY_NS {
                 self.swept_ns = now.ns;
                 self.sweep(now);
@@ -256,6 +261,17 @@ impl RelayThread {
                 self.answer(&client, answer_at);
             }
             Action::Wait => {}
+            Action::Ask(user) => {
+                let wait = self.waiting.add(user, client, in_packet);
+                match (wait, &self.directory) {
+                    (Wait::Ask, Some(directory)) => {
+                        counters.users_asked.inc();
+                        directory.ask(user, self.answers.of(user));
+                    }
+                    (Wait::Ask | Wait::Asked, _) => {}
+                    (Wait::Full, _) => counters.requests_not_kept.inc(),
+                }
+            }
             Action::Join(id) => {
                 counters.answers.inc();
                 self.answer(&client, answer_at);
@@ -693,7 +709,33 @@ impl RelayThread {
                     let client = self.relay.end(relayed, now, &mut opener);
                     let _ = answer.send(client.is_some());
                 }
+                Command::Learn(user, said) => self.learn(&user, &said, now),
                 Command::Stop => self.is_stopped = true,
+            }
+        }
+    }
+
+    /// A directory has answered: whoever has waited for that goes on.
+    fn learn(&mut self, user: &[u8], said: &Said, now: Now) {
+        let is_known = match said {
+            Said::Password(password, until_s) => {
+                self.relay.learn(user, Some(password), *until_s, now);
+                true
+            }
+            Said::Nobody(until_s) => {
+                self.relay.learn(user, None, *until_s, now);
+                true
+            }
+            Said::Nothing => false,
+        };
+        for (client, request) in self.waiting.take(user) {
+            if is_known {
+                self.handle_client(client, &Message::OfStream(&request), now);
+            } else {
+                self.counters.users_not_told.inc();
+                let at = self.outbox.bytes().len();
+                self.relay.not_learned(&request, self.outbox.bytes());
+                self.answer(&client, at);
             }
         }
     }

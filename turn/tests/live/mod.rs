@@ -56,6 +56,7 @@ pub(crate) fn config() -> ServerConfig {
             credentials: Arc::new(Credentials::new(REALM, [], users)),
             policy: Arc::new(PeerPolicy::new(&allowed, &[], Vec::new())),
         },
+        directory: None,
         sockets_per_thread_max: 4_096,
     }
 }
@@ -224,6 +225,16 @@ impl Client {
             }
             return (code, answer);
         }
+    }
+
+    /// Gets a nonce, with which requests are signed from then on.
+    pub(crate) fn take_nonce(&mut self) {
+        let request = self.request(Method::REFRESH, |_| {});
+        self.send(&request);
+        let answer = self.receive();
+        let message = Message::parse(&answer).expect("a message");
+        let nonce = message.first(AttributeType::NONCE).expect("a nonce");
+        self.nonce = nonce.to_vec();
     }
 
     pub(crate) fn allocate(&mut self) -> SocketAddr {
