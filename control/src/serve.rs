@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use fanfare_engine::backend::Backend;
 use fanfare_engine::{Engine, EngineConfig, StartError};
+use fanfare_turn::server::Directory;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
@@ -64,7 +65,9 @@ pub(crate) fn run(common: &Common, args: &ServeArgs) -> Result<(), Failure> {
     goim::warn_of_open_doors(&settings.goim, api_address);
     let mut own = engine.client_addrs().to_vec();
     own.push(api_address);
-    let relay = Relay::start(settings, &own)?.map(Arc::new);
+    let directory = backend.clone().filter(|it| it.knows_turn_users());
+    let directory = directory.map(|it| it as Arc<dyn Directory>);
+    let relay = Relay::start(settings, &own, directory)?.map(Arc::new);
     if let Some(relay) = &relay {
         tracing::info!(listening = ?relay.listening(), urls = ?relay.urls(), "the relay has started");
     }

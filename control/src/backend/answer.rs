@@ -68,6 +68,12 @@ struct DisconnectBody {
 type Raw = Option<Box<RawValue>>;
 
 #[derive(Deserialize)]
+struct TurnUserBody {
+    password: Option<String>,
+    expire_at: Option<i64>,
+}
+
+#[derive(Deserialize)]
 struct ConnectBody {
     user: Option<Box<str>>,
     expire_at: Option<i64>,
@@ -261,6 +267,16 @@ impl Reader {
             tags: tags.into_iter().collect(),
             idempotency_key,
         }))
+    }
+
+    /// The password of a user of the relay, and until when it is good (0: nothing was said of that); `None` if there is no such
+    /// user.
+    pub(super) fn turn_user(body: &[u8]) -> Result<Option<(String, u64)>, Fault> {
+        let Ok(Some(user)) = answer::<TurnUserBody>(body)? else {
+            return Ok(None);
+        };
+        let expire_at = u64::try_from(user.expire_at.unwrap_or_default()).unwrap_or_default();
+        Ok(user.password.map(|password| (password, expire_at)))
     }
 
     fn subscription(&self, terms: SubscribeBody) -> Result<Subscribed, Fault> {

@@ -12,10 +12,12 @@ pub(crate) enum Event {
     Subscribe,
     Publish,
     SubRefresh,
+    /// Not of a connection, but of the relay.
+    TurnUser,
 }
 
 impl Event {
-    pub(crate) const COUNT: usize = 7;
+    pub(crate) const COUNT: usize = 8;
 
     /// By their indices.
     pub(crate) const ALL: [Self; Self::COUNT] = [
@@ -26,6 +28,7 @@ impl Event {
         Self::Subscribe,
         Self::Publish,
         Self::SubRefresh,
+        Self::TurnUser,
     ];
 
     pub(super) fn of(question: &Question) -> Self {
@@ -50,6 +53,7 @@ impl Event {
             Self::Subscribe => "subscribe",
             Self::Publish => "publish",
             Self::SubRefresh => "sub_refresh",
+            Self::TurnUser => "turn_user",
         }
     }
 

@@ -97,6 +97,13 @@ impl Headers {
         &self.emulated.names
     }
 
+    /// The headers of a question that is about no client.
+    pub(super) fn of_nobody(&self) -> HeaderMap {
+        let mut headers = self.fixed.clone();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers
+    }
+
     /// The headers of a question about this client. What its transport says goes before what it says itself, and both
     /// before what is fixed, as in Centrifugo.
     pub(super) fn of(&self, caller: &Caller) -> HeaderMap {

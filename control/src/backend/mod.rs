@@ -17,6 +17,7 @@ pub(crate) mod refusal;
 mod request;
 #[cfg(test)]
 mod tests;
+mod turn;
 mod webhooks;
 
 pub(crate) use client::{Roots, tls};

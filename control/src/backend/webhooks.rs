@@ -66,6 +66,16 @@ impl Webhooks {
         })
     }
 
+    /// What questions are asked with, in which places, and where.
+    pub(super) const fn parts(&self) -> (&Arc<Asker>, &Arc<Semaphore>, &Handle) {
+        (&self.asker, &self.places, &self.runtime)
+    }
+
+    /// Whether it is asked about users of the relay.
+    pub(crate) fn knows_turn_users(&self) -> bool {
+        self.asker.plan.hook(Event::TurnUser).is_some()
+    }
+
     /// What became of questions.
     pub(crate) fn counters(&self) -> Arc<Counters> {
         Arc::clone(&self.asker.counters)
@@ -126,11 +136,11 @@ impl Backend for Webhooks {
 
 /// What questions are asked with.
 #[derive(Debug)]
-struct Asker {
-    plan: Plan,
-    client: HttpClient,
-    counters: Arc<Counters>,
-    complaints: Complaints,
+pub(super) struct Asker {
+    pub(super) plan: Plan,
+    pub(super) client: HttpClient,
+    pub(super) counters: Arc<Counters>,
+    pub(super) complaints: Complaints,
 }
 
 /// How an event's answers are read.

@@ -36,6 +36,8 @@ pub(crate) struct BackendSettings {
     pub(crate) publish_endpoint: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) sub_refresh_endpoint: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) turn_user_endpoint: Option<String>,
     pub(crate) connect_timeout: Period,
     pub(crate) refresh_timeout: Period,
     pub(crate) rpc_timeout: Period,
@@ -43,6 +45,7 @@ pub(crate) struct BackendSettings {
     pub(crate) subscribe_timeout: Period,
     pub(crate) publish_timeout: Period,
     pub(crate) sub_refresh_timeout: Period,
+    pub(crate) turn_user_timeout: Period,
     pub(crate) http_headers: Vec<String>,
     pub(crate) emulated_headers: Vec<String>,
     pub(crate) static_headers: BTreeMap<String, Secret>,
@@ -99,6 +102,7 @@ impl Default for BackendSettings {
             subscribe_endpoint: None,
             publish_endpoint: None,
             sub_refresh_endpoint: None,
+            turn_user_endpoint: None,
             connect_timeout: timeout,
             refresh_timeout: timeout,
             rpc_timeout: timeout,
@@ -106,6 +110,7 @@ impl Default for BackendSettings {
             subscribe_timeout: timeout,
             publish_timeout: timeout,
             sub_refresh_timeout: timeout,
+            turn_user_timeout: timeout,
             http_headers: Vec::new(),
             emulated_headers: Vec::new(),
             static_headers: BTreeMap::new(),
@@ -132,6 +137,7 @@ impl BackendSettings {
             Event::Subscribe => &self.subscribe_endpoint,
             Event::Publish => &self.publish_endpoint,
             Event::SubRefresh => &self.sub_refresh_endpoint,
+            Event::TurnUser => &self.turn_user_endpoint,
         };
         endpoint.as_deref()
     }
@@ -146,6 +152,7 @@ impl BackendSettings {
             Event::Subscribe => self.subscribe_timeout,
             Event::Publish => self.publish_timeout,
             Event::SubRefresh => self.sub_refresh_timeout,
+            Event::TurnUser => self.turn_user_timeout,
         }
     }
 }

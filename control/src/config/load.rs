@@ -455,6 +455,7 @@ mod tests {
             ("backend", "subscribe_endpoint"),
             ("backend", "publish_endpoint"),
             ("backend", "sub_refresh_endpoint"),
+            ("backend", "turn_user_endpoint"),
             ("backend", "tls_root_file"),
             ("token", "hmac_secret"),
             ("token", "hmac_secret_file"),

@@ -10,7 +10,9 @@ use fanfare_turn::framing::Channels;
 use fanfare_turn::peers::PeerLimits;
 use fanfare_turn::policy::PeerPolicy;
 use fanfare_turn::relay::{Access, Config, Drain, QuotaLimits};
-use fanfare_turn::server::{Server, ServerConfig, ServerHandle, StartError, StreamLimits};
+use fanfare_turn::server::{
+    Directory, Server, ServerConfig, ServerHandle, StartError, StreamLimits,
+};
 
 use super::{addresses, tls};
 use crate::config::{Period, Settings, TurnSettings};
@@ -68,7 +70,12 @@ pub(crate) struct Minted {
 
 impl Relay {
     /// Starts it if it is enabled. `own` are the other sockets of this server, which nobody's packets are relayed to.
-    pub(crate) fn start(settings: &Settings, own: &[SocketAddr]) -> Result<Option<Self>, Failure> {
+    /// `directory` knows users that the configuration does not.
+    pub(crate) fn start(
+        settings: &Settings,
+        own: &[SocketAddr],
+        directory: Option<Arc<dyn Directory>>,
+    ) -> Result<Option<Self>, Failure> {
         let turn = &settings.turn;
         if !turn.enabled {
             return Ok(None);
@@ -113,7 +120,7 @@ impl Relay {
                 credentials: Arc::clone(&credentials),
                 policy: Arc::new(policy_of(turn, own.clone(), &host)),
             },
-            directory: None,
+            directory,
             sockets_per_thread_max: u32::MAX,
         })
         .map_err(|error| match error {

@@ -81,10 +81,13 @@ impl Answers {
     }
 }
 
+/// Requests, and who has sent them.
+type Requests = Vec<(Client, Box<[u8]>)>;
+
 /// Requests whose users are being asked about.
 #[derive(Debug, Default)]
 pub(super) struct Waiting {
-    users: HashMap<Box<[u8]>, Vec<(Client, Box<[u8]>)>, RandomState>,
+    users: HashMap<Box<[u8]>, Requests, RandomState>,
     count: usize,
 }
 
@@ -124,7 +127,7 @@ impl Waiting {
     }
 
     /// Those that have waited for this user.
-    pub(super) fn take(&mut self, user: &[u8]) -> Vec<(Client, Box<[u8]>)> {
+    pub(super) fn take(&mut self, user: &[u8]) -> Requests {
         let requests = self.users.remove(user).unwrap_or_default();
         self.count -= requests.len();
         requests

@@ -374,6 +374,9 @@ fn refused(what: &str, failed: &Failed) -> String {
         438 => "no nonce is good for long enough: is another server behind the same address?",
         442 => "it relays no UDP",
         486 => "the user has as many allocations as allowed (allocations_per_user_max)",
+        500 => {
+            "its backend does not answer, or it failed otherwise; try again, and look at its log"
+        }
         508 => "no port is left between port_min and port_max, or the server is being drained",
         _ => "see RFC 8656 section 19 and RFC 8489 section 14.8",
     };
