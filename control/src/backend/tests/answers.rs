@@ -6,6 +6,7 @@ use fanfare_engine::backend::{
 use fanfare_engine::{Capability, Grant, Rights, SubscriptionGrant};
 
 use super::support::{FakeBackend, Shard, binary, json};
+use crate::backend::answer::Reader;
 use crate::backend::{Event, Outcome};
 
 /// A shard whose backend says this to everything; it lives as long as the shard is in use.
@@ -284,6 +285,32 @@ fn a_publication_is_let_through_or_changed() {
 }
 
 #[test]
+fn a_user_of_the_relay_has_a_password_or_is_none() {
+    let user = |body: &str| Reader::turn_user(body.as_bytes()).ok();
+    let known = |password: &str, expire_at| Some(Some((password.to_owned(), expire_at)));
+    assert_eq!(
+        user(r#"{"result":{"password":"p","expire_at":5}}"#),
+        known("p", 5)
+    );
+    assert_eq!(user(r#"{"result":{"password":""}}"#), known("", 0));
+    assert_eq!(
+        user(r#"{"result":{"password":"p","expire_at":-5}}"#),
+        known("p", 0)
+    );
+    for nobody in [
+        "{}",
+        r#"{"result":{}}"#,
+        r#"{"error":{"code":404}}"#,
+        r#"{"disconnect":{"code":4500},"result":{"password":"p"}}"#,
+    ] {
+        assert_eq!(user(nobody), Some(None), "{nobody}");
+    }
+    for wrong in ["", "[]", r#"{"result":{"password":1}}"#] {
+        assert_eq!(user(wrong), None, "{wrong}");
+    }
+}
+
+#[test]
 fn every_event_can_be_refused_with_an_error() {
     let body = r#"{"error":{"code":1001,"message":"no \"more\"\n","temporary":true}}"#;
     let said = said(body);
@@ -296,7 +323,9 @@ fn every_event_can_be_refused_with_an_error() {
     assert_eq!(shard.subscribe("", b""), Err(refused.clone()));
     assert_eq!(shard.publish(b"1"), Err(refused.clone()));
     assert_eq!(shard.sub_refresh(), Err(refused));
-    for event in Event::ALL {
+    // The relay asks for itself.
+    let of_clients = Event::ALL.into_iter().filter(|it| *it != Event::TurnUser);
+    for event in of_clients {
         assert_eq!(shard.ended(event, Outcome::Refused), 1, "{event:?}");
         assert_eq!(shard.counters().under_way(event), 0, "{event:?}");
     }
