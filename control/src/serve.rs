@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use fanfare_engine::backend::Backend;
 use fanfare_engine::{Engine, EngineConfig, StartError};
-use fanfare_turn::server::Directory;
+use fanfare_turn::server::{Directory, Observer};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
@@ -67,7 +67,9 @@ pub(crate) fn run(common: &Common, args: &ServeArgs) -> Result<(), Failure> {
     own.push(api_address);
     let directory = backend.clone().filter(|it| it.knows_turn_users());
     let directory = directory.map(|it| it as Arc<dyn Directory>);
-    let relay = Relay::start(settings, &own, directory)?.map(Arc::new);
+    let observer = backend.clone().filter(|it| it.observes_turn());
+    let observer = observer.map(|it| it as Arc<dyn Observer>);
+    let relay = Relay::start(settings, &own, directory, observer)?.map(Arc::new);
     if let Some(relay) = &relay {
         tracing::info!(listening = ?relay.listening(), urls = ?relay.urls(), "the relay has started");
     }

@@ -6,9 +6,11 @@ mod turn_support;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use turn_support::credentials::{PASSWORD, USER};
 use turn_support::relay::Relay;
 use turn_support::road::Road;
 
@@ -96,4 +98,40 @@ fn the_backend_knows_who_may_use_the_relay() {
     assert_eq!((of("zoe"), of("away")), (1, 2), "{asked:?}");
     assert!((1..=2).contains(&of("eve")), "{asked:?}");
     relay.await_empty();
+}
+
+#[test]
+fn the_backend_is_told_of_allocations() {
+    let (backend, told) = backend();
+    let more = format!("[backend]\nturn_allocation_endpoint = \"http://{backend}/turn\"");
+    let relay = Relay::start_with(1, &more);
+    let url = format!("turn:127.0.0.1:{}", relay.port(Road::Udp));
+    let (code, said) = check(&url, USER, PASSWORD);
+    assert_eq!(code, Some(0), "{said}");
+    // Two allocations, which were given back.
+    let of = |event: &str| {
+        let told = told.lock().expect("no panic").clone();
+        told.into_iter()
+            .filter(|it| it["event"] == event)
+            .collect::<Vec<_>>()
+    };
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while of("ended").len() < 2 {
+        assert!(Instant::now() < deadline, "{told:?}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let (begun, ended) = (of("begun"), of("ended"));
+    assert_eq!((begun.len(), ended.len()), (2, 2), "{told:?}");
+    for ended in ended {
+        assert_eq!(
+            (&ended["user"], &ended["transport"]),
+            (&json!(USER), &json!("udp"))
+        );
+        assert_eq!(ended["reason"], "given_back");
+        assert_ne!(ended["to_peers"]["packets"], 0);
+        assert_ne!(ended["from_peers"]["bytes"], 0);
+        let is_it =
+            |it: &Value| it["relayed"] == ended["relayed"] && it["client"] == ended["client"];
+        assert_eq!(begun.iter().filter(|it| is_it(it)).count(), 1, "{told:?}");
+    }
 }

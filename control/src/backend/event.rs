@@ -14,10 +14,12 @@ pub(crate) enum Event {
     SubRefresh,
     /// Not of a connection, but of the relay.
     TurnUser,
+    /// Not a question: what becomes of allocations.
+    TurnAllocation,
 }
 
 impl Event {
-    pub(crate) const COUNT: usize = 8;
+    pub(crate) const COUNT: usize = 9;
 
     /// By their indices.
     pub(crate) const ALL: [Self; Self::COUNT] = [
@@ -29,6 +31,7 @@ impl Event {
         Self::Publish,
         Self::SubRefresh,
         Self::TurnUser,
+        Self::TurnAllocation,
     ];
 
     pub(super) fn of(question: &Question) -> Self {
@@ -54,6 +57,7 @@ impl Event {
             Self::Publish => "publish",
             Self::SubRefresh => "sub_refresh",
             Self::TurnUser => "turn_user",
+            Self::TurnAllocation => "turn_allocation",
         }
     }
 

@@ -76,6 +76,11 @@ impl Webhooks {
         self.asker.plan.hook(Event::TurnUser).is_some()
     }
 
+    /// Whether it is told what becomes of the relay's allocations.
+    pub(crate) fn observes_turn(&self) -> bool {
+        self.asker.plan.hook(Event::TurnAllocation).is_some()
+    }
+
     /// What became of questions.
     pub(crate) fn counters(&self) -> Arc<Counters> {
         Arc::clone(&self.asker.counters)

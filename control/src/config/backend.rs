@@ -38,6 +38,8 @@ pub(crate) struct BackendSettings {
     pub(crate) sub_refresh_endpoint: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) turn_user_endpoint: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) turn_allocation_endpoint: Option<String>,
     pub(crate) connect_timeout: Period,
     pub(crate) refresh_timeout: Period,
     pub(crate) rpc_timeout: Period,
@@ -46,6 +48,7 @@ pub(crate) struct BackendSettings {
     pub(crate) publish_timeout: Period,
     pub(crate) sub_refresh_timeout: Period,
     pub(crate) turn_user_timeout: Period,
+    pub(crate) turn_allocation_timeout: Period,
     pub(crate) http_headers: Vec<String>,
     pub(crate) emulated_headers: Vec<String>,
     pub(crate) static_headers: BTreeMap<String, Secret>,
@@ -103,6 +106,7 @@ impl Default for BackendSettings {
             publish_endpoint: None,
             sub_refresh_endpoint: None,
             turn_user_endpoint: None,
+            turn_allocation_endpoint: None,
             connect_timeout: timeout,
             refresh_timeout: timeout,
             rpc_timeout: timeout,
@@ -111,6 +115,7 @@ impl Default for BackendSettings {
             publish_timeout: timeout,
             sub_refresh_timeout: timeout,
             turn_user_timeout: timeout,
+            turn_allocation_timeout: timeout,
             http_headers: Vec::new(),
             emulated_headers: Vec::new(),
             static_headers: BTreeMap::new(),
@@ -138,6 +143,7 @@ impl BackendSettings {
             Event::Publish => &self.publish_endpoint,
             Event::SubRefresh => &self.sub_refresh_endpoint,
             Event::TurnUser => &self.turn_user_endpoint,
+            Event::TurnAllocation => &self.turn_allocation_endpoint,
         };
         endpoint.as_deref()
     }
@@ -153,6 +159,7 @@ impl BackendSettings {
             Event::Publish => self.publish_timeout,
             Event::SubRefresh => self.sub_refresh_timeout,
             Event::TurnUser => self.turn_user_timeout,
+            Event::TurnAllocation => self.turn_allocation_timeout,
         }
     }
 }

@@ -456,6 +456,7 @@ mod tests {
             ("backend", "publish_endpoint"),
             ("backend", "sub_refresh_endpoint"),
             ("backend", "turn_user_endpoint"),
+            ("backend", "turn_allocation_endpoint"),
             ("backend", "tls_root_file"),
             ("token", "hmac_secret"),
             ("token", "hmac_secret_file"),

@@ -11,7 +11,7 @@ use fanfare_turn::peers::PeerLimits;
 use fanfare_turn::policy::PeerPolicy;
 use fanfare_turn::relay::{Access, Config, Drain, QuotaLimits};
 use fanfare_turn::server::{
-    Directory, Server, ServerConfig, ServerHandle, StartError, StreamLimits,
+    Directory, Observer, Server, ServerConfig, ServerHandle, StartError, StreamLimits,
 };
 
 use super::{addresses, tls};
@@ -70,11 +70,12 @@ pub(crate) struct Minted {
 
 impl Relay {
     /// Starts it if it is enabled. `own` are the other sockets of this server, which nobody's packets are relayed to.
-    /// `directory` knows users that the configuration does not.
+    /// `directory` knows users that the configuration does not, and `observer` is told of allocations.
     pub(crate) fn start(
         settings: &Settings,
         own: &[SocketAddr],
         directory: Option<Arc<dyn Directory>>,
+        observer: Option<Arc<dyn Observer>>,
     ) -> Result<Option<Self>, Failure> {
         let turn = &settings.turn;
         if !turn.enabled {
@@ -121,6 +122,7 @@ impl Relay {
                 policy: Arc::new(policy_of(turn, own.clone(), &host)),
             },
             directory,
+            observer,
             sockets_per_thread_max: u32::MAX,
         })
         .map_err(|error| match error {

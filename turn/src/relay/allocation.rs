@@ -87,6 +87,41 @@ pub struct AllocationInfo {
     pub carried: [(u64, u64); 2],
 }
 
+/// That an allocation has begun, or has ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Told {
+    /// Which one, as it is then.
+    pub info: AllocationInfo,
+    /// Why it has ended; `None` if it has begun.
+    pub ending: Option<Ending>,
+}
+
+/// Why an allocation has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// Its client has given it back.
+    GivenBack,
+    /// Its client has not refreshed it in time.
+    Expired,
+    /// Its client's connection has ended.
+    Left,
+    /// Whoever operates the server has ended it.
+    Taken,
+}
+
+impl Allocation {
+    fn info(&self, client: &Client, now: Now) -> AllocationInfo {
+        AllocationInfo {
+            client: *client,
+            user: self.user.to_vec(),
+            relayed: self.addresses().collect(),
+            seconds_left: self.until_s.saturating_sub(now.s()),
+            peers: self.peers.counts(now.s()),
+            carried: self.relayed,
+        }
+    }
+}
+
 /// 0 for IPv4, 1 for IPv6.
 pub(super) const fn family_of(address: SocketAddr) -> usize {
     if address.is_ipv4() { 0 } else { 1 }
@@ -102,19 +137,33 @@ impl Relay {
     /// All allocations, as operators see them.
     #[must_use]
     pub fn describe(&self, now: Now) -> Vec<AllocationInfo> {
-        let describe = |(client, it): (&Client, &Allocation)| AllocationInfo {
-            client: *client,
-            user: it.user.to_vec(),
-            relayed: it.addresses().collect(),
-            seconds_left: it.until_s.saturating_sub(now.s()),
-            peers: it.peers.counts(now.s()),
-            carried: it.relayed,
-        };
+        let describe = |(client, it): (&Client, &Allocation)| it.info(client, now);
         self.allocations().map(describe).collect()
     }
 
+    /// What has become of allocations since this was last called, if [`Config::tells`](super::Config::tells).
+    pub fn take_told(&mut self) -> std::vec::Drain<'_, Told> {
+        self.told.drain(..)
+    }
+
+    pub(super) fn tell_of(&mut self, client: &Client, ending: Option<Ending>, now: Now) {
+        if self.config.tells
+            && let Some(allocation) = self.allocations.get(client)
+        {
+            let info = allocation.info(client, now);
+            self.told.push(Told { info, ending });
+        }
+    }
+
     /// Takes an allocation away from a client, if it has one.
-    pub(super) fn free(&mut self, client: &Client, now: Now, sockets: &mut impl Sockets) {
+    pub(super) fn free(
+        &mut self,
+        client: &Client,
+        ending: Ending,
+        now: Now,
+        sockets: &mut impl Sockets,
+    ) {
+        self.tell_of(client, Some(ending), now);
         let Some(allocation) = self.allocations.remove(client) else {
             return;
         };

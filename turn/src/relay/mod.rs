@@ -30,7 +30,7 @@ use crate::policy::PeerPolicy;
 use crate::ports::Ports;
 use crate::stun::{Class, Malformed, Message, Method};
 
-pub use allocation::{Allocation, AllocationInfo};
+pub use allocation::{Allocation, AllocationInfo, Ending, Told};
 pub use connections::{CONNECTION_S, ConnectionId, NotConnected};
 pub use data::FromPeer;
 pub use quota::QuotaLimits;
@@ -182,6 +182,8 @@ pub struct Config {
     pub bindings: Rate,
     /// Whether somebody else is asked about users that are not known here ([`Action::Ask`]).
     pub asks: bool,
+    /// Whether it is remembered what becomes of allocations, to be [told](Relay::take_told).
+    pub tells: bool,
 }
 
 impl Default for Config {
@@ -200,6 +202,7 @@ impl Default for Config {
             strangers: Rate::new(50, 200),
             bindings: Rate::new(50, 200),
             asks: false,
+            tells: false,
         }
     }
 }
@@ -306,6 +309,7 @@ pub struct Relay {
     failures: SourceBudget,
     bindings: SourceBudget,
     learned: Learned,
+    told: Vec<Told>,
     transactions: Transactions,
     /// No new allocations: clients are sent there, or away.
     drain: Option<Drain>,
@@ -356,6 +360,7 @@ impl Relay {
             owners: Vec::new(),
             connections: HashMap::default(),
             learned: Learned::default(),
+            told: Vec::new(),
             transactions: Transactions::new(seed.rotate_left(16)),
             drain: None,
             tally: Tally::default(),
@@ -457,7 +462,7 @@ impl Relay {
 
     /// A client's stream has ended, and with it what was allocated over it.
     pub fn client_left(&mut self, client: &Client, now: Now, sockets: &mut impl Sockets) {
-        self.free(client, now, sockets);
+        self.free(client, Ending::Left, now, sockets);
     }
 
     /// Ends what has not been kept alive. To be called about once a second.
@@ -469,7 +474,7 @@ impl Relay {
             .map(|(client, _)| *client)
             .collect();
         for client in ended {
-            self.free(&client, now, sockets);
+            self.free(&client, Ending::Expired, now, sockets);
         }
         self.learned.forget(now.unix_s);
         self.sweep_ports(now, sockets);
@@ -506,7 +511,7 @@ impl Relay {
     ) -> Option<Client> {
         let socket = self.socket_at(relayed)?;
         let client = self.owners.get(socket.0 as usize).copied().flatten()?;
-        self.free(&client, now, sockets);
+        self.free(&client, Ending::Taken, now, sockets);
         Some(client)
     }
 

@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use smallvec::SmallVec;
 
-use super::allocation::{Allocation, Made, Relayed, family_of, user_key};
+use super::allocation::{Allocation, Ending, Made, Relayed, family_of, user_key};
 use super::answer::Answer;
 use super::authentication::Known;
 use super::reservations::{RESERVATION_S, Reservation, ReservationToken};
@@ -112,7 +112,7 @@ impl Relay {
             .get(&client)
             .is_some_and(|it| it.until_s <= now.s())
         {
-            self.free(&client, now, sockets);
+            self.free(&client, Ending::Expired, now, sockets);
         }
         match message.method() {
             Method::ALLOCATE => {
@@ -218,6 +218,7 @@ impl Relay {
                     }
                 }
                 self.allocations.insert(client, Box::new(allocation));
+                self.tell_of(&client, None, now);
                 self.tally.allocations_made += 1;
             }
             Err(code) => {
@@ -499,7 +500,7 @@ impl Relay {
                     self.close(family, relayed, &user, now, sockets);
                 }
             }
-            _ if lifetime_s == 0 => self.free(client, now, sockets),
+            _ if lifetime_s == 0 => self.free(client, Ending::GivenBack, now, sockets),
             _ => allocation.until_s = now.s().saturating_add(lifetime_s),
         }
         answer.success(|writer| {

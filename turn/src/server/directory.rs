@@ -8,7 +8,7 @@ use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
 use super::command::Command;
-use crate::relay::Client;
+use crate::relay::{Client, Told};
 
 /// Requests that may wait for a directory, for each thread. Each has at most the 2 KB of a request.
 const WAITING_MAX: usize = 1_000;
@@ -18,6 +18,12 @@ pub trait Directory: Send + Sync + Debug {
     /// Whether there is such a user, and with which password. Must not block: the answer may be given later, by any thread.
     /// The name is that of whoever sent it, so it is anything.
     fn ask(&self, user: &[u8], answerer: Answerer);
+}
+
+/// Somebody who wants to know when allocations begin and end.
+pub trait Observer: Send + Sync + Debug {
+    /// One has. Must not block.
+    fn happened(&self, told: Told);
 }
 
 /// What a directory says of a user.

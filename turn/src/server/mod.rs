@@ -22,7 +22,7 @@ mod streams;
 mod thread;
 
 pub use counters::RelaySnapshot;
-pub use directory::{Answerer, Directory, Said};
+pub use directory::{Answerer, Directory, Observer, Said};
 pub use start::{Server, ServerConfig, ServerHandle, StartError};
 pub use streams::StreamLimits;
 

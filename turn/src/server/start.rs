@@ -16,7 +16,7 @@ use fanfare_engine::ring::{
 
 use super::command::Command;
 use super::counters::{Counters, RelaySnapshot};
-use super::directory::{Answers, Directory, Waiting};
+use super::directory::{Answers, Directory, Observer, Waiting};
 use super::handover::{Desks, Handover};
 use super::outbox::Outbox;
 use super::sockets::{KeptSockets, RelaySockets};
@@ -79,6 +79,8 @@ pub struct ServerConfig {
     pub access: Access,
     /// Who is asked about users that are not known here.
     pub directory: Option<Arc<dyn Directory>>,
+    /// Who is told when allocations begin and end.
+    pub observer: Option<Arc<dyn Observer>>,
     /// Direct descriptors of a thread: a socket for every relayed address, and connections.
     pub sockets_per_thread_max: u32,
 }
@@ -438,6 +440,7 @@ impl ThreadStart {
                 Config {
                     thread: self.index,
                     asks: config.directory.is_some(),
+                    tells: config.observer.is_some(),
                     can_send_whole,
                     listeners: config.udp.clone(),
                     ..config.config.clone()
@@ -461,6 +464,7 @@ impl ThreadStart {
             outbox: Outbox::default(),
             commands: self.inbox,
             directory: config.directory.clone(),
+            observer: config.observer.clone(),
             answers: Answers {
                 commands: self.commands,
                 waker: thread_waker,

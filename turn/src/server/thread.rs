@@ -13,7 +13,7 @@ use fanfare_engine::ring::{
 
 use super::command::Command;
 use super::counters::Counters;
-use super::directory::{Answers, Directory, Said, Wait, Waiting};
+use super::directory::{Answers, Directory, Observer, Said, Wait, Waiting};
 use super::handover::{Full, Handover, Letter, PARCELS_MAX};
 use super::kinds;
 use super::outbox::{Data, Outbox, Packet};
@@ -55,6 +55,7 @@ pub(super) struct RelayThread {
     pub(super) handover: Handover,
     pub(super) commands: Receiver<Command>,
     pub(super) directory: Option<Arc<dyn Directory>>,
+    pub(super) observer: Option<Arc<dyn Observer>>,
     pub(super) answers: Answers,
     /// Requests of users whom the directory is asked about.
     pub(super) waiting: Waiting,
@@ -113,6 +114,9 @@ impl RelayThread {
             if now.ns.saturating_sub(self.swept_ns) >= SWEEP_EVERY_NS {
                 self.swept_ns = now.ns;
                 self.sweep(now);
+            }
+            if let Some(observer) = &self.observer {
+                self.relay.take_told().for_each(|it| observer.happened(it));
             }
         }
         Ok(())

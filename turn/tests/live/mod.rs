@@ -57,6 +57,7 @@ pub(crate) fn config() -> ServerConfig {
             policy: Arc::new(PeerPolicy::new(&allowed, &[], Vec::new())),
         },
         directory: None,
+        observer: None,
         sockets_per_thread_max: 4_096,
     }
 }
