@@ -98,3 +98,35 @@ fn without_an_answer_it_is_to_be_asked_again() {
     }
     server.stop();
 }
+
+#[test]
+fn who_has_left_meanwhile_is_given_nothing() {
+    let (server, questions) = server();
+    let mut clients = [Client::tcp(&server), Client::tcp(&server)];
+    for client in &mut clients {
+        ask(client);
+    }
+    let (_, answerer) = questions.recv_timeout(PATIENCE).expect("a question");
+    counted(&server, |it| it.client_packets == 4);
+    let [gone, mut here] = clients;
+    drop(gone);
+    counted(&server, |it| it.streams == 1);
+    answerer.answer(Said::Password(b"secret".to_vec(), u32::MAX));
+    // The requests go on in the order in which they came.
+    assert_eq!(code(&mut here), None);
+    counted(&server, |it| it.allocations == 1);
+    server.stop();
+}
+
+#[test]
+fn a_password_that_has_ended_is_asked_for_once() {
+    let (server, questions) = server();
+    let mut client = Client::udp(&server);
+    ask(&mut client);
+    let (_, answerer) = questions.recv_timeout(PATIENCE).expect("a question");
+    answerer.answer(Said::Password(b"secret".to_vec(), 0));
+    // Who has waited for it gets what they have asked for; the next one asks again.
+    assert_eq!(code(&mut client), None);
+    assert!(questions.try_recv().is_err());
+    server.stop();
+}

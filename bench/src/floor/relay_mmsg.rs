@@ -177,7 +177,11 @@ impl Loop {
                 Action::Hairpin { from, to, data } => {
                     deliver(&mut self.relay, to, from, data, now, &mut self.outbox);
                 }
-                Action::Drop(_) | Action::Wait | Action::Join(_) | Action::Handover { .. } => {}
+                Action::Drop(_)
+                | Action::Wait
+                | Action::Ask(_)
+                | Action::Join(_)
+                | Action::Handover { .. } => {}
             }
             if self.outbox.is_full() {
                 self.outbox.flush(&self.listener);

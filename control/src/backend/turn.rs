@@ -149,6 +149,9 @@ impl Asker {
 
     async fn know(&self, user: &str) -> (Outcome, Said) {
         match self.ask_about(user).await {
+            Ok(Some((_, end))) if end != 0 && end <= u64::from(after(0)) => {
+                (Outcome::Refused, Said::Nobody(after(UNKNOWN_S)))
+            }
             Ok(Some((password, expire_at))) => {
                 let until_s = match expire_at {
                     0 => after(KNOWN_S),

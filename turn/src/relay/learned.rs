@@ -39,7 +39,8 @@ impl Learned {
         }
         let known = User {
             password: password.map(Box::from),
-            until_s,
+            // Those who have waited for it ask no second time.
+            until_s: until_s.max(now_s.saturating_add(1)),
         };
         self.users.insert(user.into(), known);
     }

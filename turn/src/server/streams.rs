@@ -360,6 +360,12 @@ impl Streams {
         stream.is_some_and(|it| matches!(it.role, Role::Joined(_)))
     }
 
+    /// Whether messages of this client still come over its stream.
+    pub(super) fn has_messages_of(&mut self, client: &Client) -> bool {
+        let slot = self.slot_of(client);
+        slot.is_some_and(|slot| self.client(slot).is_some())
+    }
+
     /// The slot of a client.
     pub(super) fn slot_of(&self, client: &Client) -> Option<u32> {
         self.slots.get(client).copied()

@@ -733,6 +733,12 @@ impl RelayThread {
             Said::Nothing => false,
         };
         for (client, request) in self.waiting.take(user) {
+            // Its connection may have ended, or carry the bytes of a pipe.
+            let is_here =
+                client.transport == Transport::Udp || self.streams.has_messages_of(&client);
+            if !is_here {
+                continue;
+            }
             if is_known {
                 self.handle_client(client, &Message::OfStream(&request), now);
             } else {
