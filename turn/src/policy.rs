@@ -107,6 +107,7 @@ impl PeerPolicy {
         addresses: impl IntoIterator<Item = IpAddr>,
         allow: &[IpNet],
     ) -> Self {
+        let allow: Vec<IpNet> = allow.iter().map(|net| canonical_net(*net)).collect();
         let nets: Vec<IpNet> = addresses
             .into_iter()
             .map(|ip| IpNet::from(canonical(ip)))
@@ -119,7 +120,7 @@ impl PeerPolicy {
     /// Whether only relayed ports are peers at this address.
     #[must_use]
     pub fn is_host(&self, ip: IpAddr) -> bool {
-        self.host.contains(bits(canonical(ip)))
+        self.host.contains(canonical(ip))
     }
 
     /// Whether a client may have a permission for this address.
@@ -130,11 +131,10 @@ impl PeerPolicy {
         let ip = canonical(ip);
         let [first, second] = embedded(ip);
         for face in [Some(ip), first, second].into_iter().flatten() {
-            let bits = bits(face);
-            if self.denied.contains(bits) {
+            if self.denied.contains(face) {
                 return Err(Denied::ByList(ip));
             }
-            if self.denied_by_default.contains(bits) && !self.allowed.contains(bits) {
+            if self.denied_by_default.contains(face) && !self.allowed.contains(face) {
                 return Err(Denied::ByDefault(ip));
             }
         }
@@ -202,38 +202,67 @@ fn embedded(ip: IpAddr) -> [Option<IpAddr>; 2] {
     }
 }
 
-/// Both families in one order: IPv4 as what maps it into IPv6.
-fn bits(ip: IpAddr) -> u128 {
-    match ip {
-        IpAddr::V4(ip) => ip.to_ipv6_mapped().to_bits(),
-        IpAddr::V6(ip) => ip.to_bits(),
-    }
-}
-
-/// A set of addresses as ranges that are in order and apart.
+/// A set of addresses: for each family, ranges that are in order and apart.
 #[derive(Debug, Clone)]
-struct Ranges(Box<[(u128, u128)]>);
+struct Ranges {
+    v4: Box<[(u128, u128)]>,
+    v6: Box<[(u128, u128)]>,
+}
 
 impl Ranges {
     fn of(nets: &[IpNet]) -> Self {
-        let mut ranges: Vec<_> = nets
+        let (v4, v6): (Vec<IpNet>, Vec<IpNet>) = nets
             .iter()
-            .map(|net| (bits(net.network()), bits(net.broadcast())))
-            .collect();
-        ranges.sort_unstable();
-        let mut apart: Vec<(u128, u128)> = Vec::with_capacity(ranges.len());
-        for (first, last) in ranges {
-            match apart.last_mut() {
-                Some(before) if first <= before.1 => before.1 = before.1.max(last),
-                _ => apart.push((first, last)),
-            }
+            .map(|net| canonical_net(*net))
+            .partition(|net| matches!(net, IpNet::V4(_)));
+        Self {
+            v4: apart(&v4),
+            v6: apart(&v6),
         }
-        Self(apart.into())
     }
 
-    fn contains(&self, bits: u128) -> bool {
-        let at = self.0.partition_point(|(first, _)| *first <= bits);
-        at > 0 && bits <= self.0[at - 1].1
+    /// Whether it has this address, which is a canonical one.
+    fn contains(&self, ip: IpAddr) -> bool {
+        let ranges = if ip.is_ipv4() { &self.v4 } else { &self.v6 };
+        let bits = bits(ip);
+        let at = ranges.partition_point(|(first, _)| *first <= bits);
+        at > 0 && bits <= ranges[at - 1].1
+    }
+}
+
+/// The net as one of IPv4 if that is what it is in the clothes of IPv6. One that is wider than those clothes has IPv6 alone:
+/// `::/0` is no word on IPv4.
+fn canonical_net(net: IpNet) -> IpNet {
+    let IpAddr::V4(v4) = canonical(net.network()) else {
+        return net;
+    };
+    let length = match net {
+        IpNet::V4(_) => return net,
+        IpNet::V6(v6) => v6.prefix_len().checked_sub(96),
+    };
+    length.map_or(net, |length| IpNet::V4(Ipv4Net::new_assert(v4, length)))
+}
+
+fn apart(nets: &[IpNet]) -> Box<[(u128, u128)]> {
+    let mut ranges: Vec<_> = nets
+        .iter()
+        .map(|net| (bits(net.network()), bits(net.broadcast())))
+        .collect();
+    ranges.sort_unstable();
+    let mut apart: Vec<(u128, u128)> = Vec::with_capacity(ranges.len());
+    for (first, last) in ranges {
+        match apart.last_mut() {
+            Some(before) if first <= before.1 => before.1 = before.1.max(last),
+            _ => apart.push((first, last)),
+        }
+    }
+    apart.into()
+}
+
+fn bits(ip: IpAddr) -> u128 {
+    match ip {
+        IpAddr::V4(ip) => ip.to_bits().into(),
+        IpAddr::V6(ip) => ip.to_bits(),
     }
 }
 
@@ -362,6 +391,21 @@ mod tests {
     }
 
     #[test]
+    fn a_net_of_ipv6_says_nothing_of_ipv4() {
+        let check = |allow: &str, deny: &[&str], text: &str| {
+            let policy = PeerPolicy::new(&nets(&[allow]), &nets(deny), Vec::new());
+            policy.check(text.parse().expect("an address")).is_ok()
+        };
+        assert!(check("::/0", &[], "fc00::1") && !check("::/0", &[], "169.254.169.254"));
+        assert!(!check("::/64", &[], "::ffff:10.0.0.1"));
+        assert!(check("::/0", &["::/0"], "8.8.8.8") && !check("::/0", &["::/0"], "2606:4700::1"));
+        // IPv4, written as IPv6.
+        assert!(check("::ffff:10.0.0.0/104", &[], "10.255.0.1"));
+        assert!(!check("::ffff:10.0.0.0/104", &[], "192.168.0.1"));
+        assert!(!check("::/0", &["::ffff:0:0/96"], "8.8.8.8"));
+    }
+
+    #[test]
     fn sockets_of_the_server_are_no_peers() {
         let own = vec![
             "0.0.0.0:3478".parse().expect("a socket"),
@@ -394,7 +438,7 @@ mod tests {
             for ip in [Ipv4Addr::new(at % 4, below, 0, 0), Ipv4Addr::new(at % 4, below, 255, 255)] {
                 let ip = IpAddr::V4(ip);
                 let is_in_one = nets.iter().any(|net| net.contains(&ip));
-                prop_assert_eq!(ranges.contains(bits(ip)), is_in_one);
+                prop_assert_eq!(ranges.contains(ip), is_in_one);
             }
         }
     }

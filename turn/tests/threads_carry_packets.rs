@@ -397,22 +397,48 @@ fn what_is_longer_than_a_packet_is_relayed_too() {
 
 #[test]
 fn binding_is_answered_in_place() {
-    let server = start(config());
-    let mut client = Client::udp(&server);
-    let live::Wire::Udp(socket) = &client.wire else {
-        unreachable!("it is one of UDP");
-    };
-    let local = socket.local_addr().expect("bound");
-    let (code, answer) = client.ask(Method::BINDING, |_| {});
-    assert_eq!(code, None);
-    let message = Message::parse(&answer).expect("a message");
-    let mapped = message
-        .first(AttributeType::XOR_MAPPED_ADDRESS)
-        .expect("an address");
-    assert_eq!(message.address(mapped), Some(local));
-    // Not more than twice the request, so that it is of no use against others.
-    assert!(answer.len() <= 40);
-    server.stop();
+    for (addr, bytes) in [("127.0.0.1:0", 32), ("[::1]:0", 44)] {
+        let server = start(fanfare_turn::server::ServerConfig {
+            udp: vec![addr.parse().expect("a socket")],
+            ..config()
+        });
+        let socket = udp_socket(addr);
+        socket.connect(server.udp()[0]).expect("a route");
+        let local = socket.local_addr().expect("bound");
+        let mut client = Client::at(socket);
+        let (code, answer) = client.ask(Method::BINDING, |_| {});
+        assert_eq!(code, None);
+        let message = Message::parse(&answer).expect("a message");
+        let mapped = message
+            .first(AttributeType::XOR_MAPPED_ADDRESS)
+            .expect("an address");
+        assert_eq!(message.address(mapped), Some(local));
+        // Nothing but the address, so that it is of no use against others: with the headers of IP and UDP, at most 1.4 times
+        // the shortest request.
+        assert_eq!(answer.len(), bytes);
+        server.stop();
+    }
+}
+
+#[test]
+fn another_server_is_not_listened_beside() {
+    let first = start(config());
+    let taken = [
+        (first.udp().to_vec(), Vec::new()),
+        (Vec::new(), first.tcp().to_vec()),
+    ];
+    for (udp, tcp) in taken {
+        let second = fanfare_turn::server::ServerConfig {
+            udp,
+            tcp,
+            ..config()
+        };
+        let error =
+            fanfare_turn::server::Server::start(second).map(fanfare_turn::server::Server::stop);
+        let error = error.expect_err("the address is taken").to_string();
+        assert!(error.contains("is in use"), "{error}");
+    }
+    first.stop();
 }
 
 /// The ring's own: a receive that ends with an error is begun again, and tells what there is to tell.

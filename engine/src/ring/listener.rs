@@ -27,9 +27,9 @@ const KEEPALIVE: TcpKeepalive = TcpKeepalive::new()
 /// Why an address cannot be listened on, and what to do about it.
 #[derive(Debug, Error)]
 pub enum ListenError {
-    /// `EADDRINUSE`: another process, or a socket without `SO_REUSEPORT`, has it.
+    /// `EADDRINUSE`: another process has it, or another listener of this one.
     #[error(
-        "{addr} is in use by another process; stop it (`ss -ltnp` names it) or listen on another port"
+        "{addr} is in use, by another process (`ss -lntup` names it) or by an address listed before it; stop that or listen on another port"
     )]
     InUse {
         /// What was to be bound.
@@ -88,7 +88,8 @@ impl ListenError {
 }
 
 /// Listens on `addr` once per shard, so that the kernel spreads connections over them (`SO_REUSEPORT`). Port 0
-/// takes a free one, the same for all.
+/// takes a free one, the same for all. Another process that shares the address in the same way would get a part of them, so
+/// the address has to be free.
 ///
 /// # Errors
 /// See [`ListenError`].
@@ -97,6 +98,8 @@ pub fn listen_per_shard(
     shards: u16,
     unsent_bytes_max: u32,
 ) -> Result<Vec<Socket>, ListenError> {
+    let alone = open(addr, unsent_bytes_max, false);
+    drop(alone.map_err(|source| ListenError::explain(addr, source))?);
     let mut addr = addr;
     let mut listeners = Vec::with_capacity(usize::from(shards));
     for _ in 0..shards {
@@ -115,7 +118,7 @@ pub fn listen_per_shard(
 /// # Errors
 /// See [`ListenError`].
 pub fn listen(addr: SocketAddr, unsent_bytes_max: u32) -> Result<Socket, ListenError> {
-    try_listen(addr, unsent_bytes_max).map_err(|source| ListenError::explain(addr, source))
+    open(addr, unsent_bytes_max, true).map_err(|source| ListenError::explain(addr, source))
 }
 
 /// Has the kernel choose among the listeners of an address by where a connection comes from: all those of one address go to
@@ -186,7 +189,7 @@ fn instruction(code: u32, k: u32) -> libc::sock_filter {
     }
 }
 
-fn try_listen(addr: SocketAddr, unsent_bytes_max: u32) -> io::Result<Socket> {
+fn open(addr: SocketAddr, unsent_bytes_max: u32, is_shared: bool) -> io::Result<Socket> {
     let socket = Socket::new(
         Domain::for_address(addr),
         Type::STREAM.nonblocking().cloexec(),
@@ -196,7 +199,7 @@ fn try_listen(addr: SocketAddr, unsent_bytes_max: u32) -> io::Result<Socket> {
         socket.set_only_v6(true)?;
     }
     socket.set_reuse_address(true)?;
-    socket.set_reuse_port(true)?;
+    socket.set_reuse_port(is_shared)?;
     socket.set_tcp_nodelay(true)?;
     socket.set_tcp_notsent_lowat(unsent_bytes_max)?;
     socket.set_tcp_user_timeout(Some(UNACKNOWLEDGED_MAX))?;
@@ -269,6 +272,11 @@ mod tests {
         let error = listen(addr, 16_384).unwrap_err();
         assert!(matches!(error, ListenError::InUse { .. }), "{error:?}");
         assert!(error.to_string().contains(&addr.to_string()));
+
+        // One that shares it is another server.
+        let shared = listen(LOCAL, 16_384).unwrap();
+        let error = listen_per_shard(local_addr(&shared).unwrap(), 2, 16_384).unwrap_err();
+        assert!(matches!(error, ListenError::InUse { .. }), "{error:?}");
 
         let foreign = SocketAddr::from(([192, 0, 2, 1], 0));
         let error = listen(foreign, 16_384).unwrap_err();

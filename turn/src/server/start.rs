@@ -149,8 +149,11 @@ impl Server {
         let mut sockets: Vec<ThreadSockets> =
             (0..count).map(|_| ThreadSockets::default()).collect();
         for addr in &mut config.udp {
+            // Another process that shares the address would get the datagrams of some clients.
+            drop(listen_udp(*addr, false)?);
             for of_thread in &mut sockets {
-                let socket = listen_udp(addr)?;
+                let socket;
+                (socket, *addr) = listen_udp(*addr, true)?;
                 of_thread.udp.push((socket, *addr));
             }
         }
@@ -508,22 +511,23 @@ fn check(config: &ServerConfig) -> Result<(), StartError> {
 }
 
 /// Listens at an address, whose port becomes the one that was got.
-fn listen_udp(addr: &mut SocketAddr) -> Result<OwnedFd, StartError> {
+/// A socket for datagrams, and the address that it got.
+fn listen_udp(addr: SocketAddr, is_shared: bool) -> Result<(OwnedFd, SocketAddr), StartError> {
     let options = UdpOptions {
-        is_shared: true,
+        is_shared,
         has_trains: true,
         has_errors: false,
         receive_bytes: LISTENER_BYTES,
         send_bytes: LISTENER_BYTES,
     };
-    let socket = bind_udp(*addr, &options)
-        .map_err(|source| ListenError::explain(*addr, source))
+    let socket = bind_udp(addr, &options)
+        .map_err(|source| ListenError::explain(addr, source))
         .map_err(StartError::Listen)?;
     let socket = std::net::UdpSocket::from(socket);
-    *addr = socket
+    let addr = socket
         .local_addr()
         .map_err(os("reading a listener's address"))?;
-    Ok(socket.into())
+    Ok((socket.into(), addr))
 }
 
 /// The ports of a thread. Slices begin with even ports, so that no pair is cut.

@@ -103,6 +103,7 @@ pub(crate) fn counted(server: &Server, is_so: impl Fn(&RelaySnapshot) -> bool) -
             sum.dropped_unknown += of.dropped_unknown;
             sum.sends_failed += of.sends_failed;
             sum.sends_full += of.sends_full;
+            sum.sends_again += of.sends_again;
         }
         if is_so(&sum) {
             return sum;
@@ -136,6 +137,11 @@ impl Client {
     pub(crate) fn udp(server: &Server) -> Self {
         let socket = udp_socket("127.0.0.1:0");
         socket.connect(server.udp()[0]).expect("a route");
+        Self::at(socket)
+    }
+
+    /// One with this socket, which is connected to a server.
+    pub(crate) fn at(socket: UdpSocket) -> Self {
         Self::new(Wire::Udp(socket))
     }
 
